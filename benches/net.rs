@@ -1,0 +1,2 @@
+//! Placeholder until its subject lands.
+fn main() {}

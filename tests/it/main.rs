@@ -1,0 +1,19 @@
+//! One integration binary, so that it links once: a module per subject.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "tests may fail loudly"
+)]
+#![allow(clippy::disallowed_macros, reason = "tests may print")]
+
+mod cluster;
+mod control;
+mod http;
+mod net;
+mod pod;
+mod queue;
+mod serving;
+mod store;
+mod tidy;
