@@ -51,7 +51,10 @@ impl Pipe {
 
     /// Lets arrive what has arrived by now.
     pub(super) fn arrive(&mut self, now: Instant) {
-        while let Some((_, bytes)) = self.flight.pop_front_if(|(at, _)| *at <= now) {
+        while let Some(&(at, bytes)) = self.flight.front()
+            && at <= now
+        {
+            self.flight.pop_front();
             self.in_flight -= bytes;
         }
     }
