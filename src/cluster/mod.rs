@@ -5,3 +5,4 @@
 
 pub mod rollout;
 pub mod schedule;
+pub mod service;
