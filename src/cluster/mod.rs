@@ -1,1 +1,8 @@
-//! cluster
+//! A Kubernetes-shaped cluster in this process.
+//!
+//! - [`schedule`]: which node a pod goes to, pure
+//! - [`rollout`]: how a Deployment moves from one template to the next, pure
+
+pub mod rollout;
+pub mod schedule;
+pub mod service;
