@@ -20,7 +20,7 @@ use tower::Service;
 /// ```
 /// use seedpod::{base::Error, serving::{Endpoints, Erased, Replicas}};
 /// use tower::{Service, service_fn};
-/// # futures::executor::block_on(async {
+/// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
 /// let mut replicas = Replicas::named("sums");
 /// replicas.endpoints().insert("one", Erased::new(service_fn(|n: u32| async move { Ok::<_, Error>(n + 1) })));
 /// replicas.endpoints().insert("two", Erased::new(Replicas::<Erased<u32, u32>>::named("nested")));

@@ -33,7 +33,7 @@ use tower::Service;
 /// ```
 /// use seedpod::{base::Error, serving::{Endpoints, Replicas}};
 /// use tower::{Service, ServiceExt, service_fn};
-/// # futures::executor::block_on(async {
+/// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
 /// let endpoints = Endpoints::named("greeter");
 /// let mut replicas = Replicas::new(endpoints.clone());
 /// let hello = |name: &'static str| async move { Ok::<_, Error>(format!("hello {name}")) };
