@@ -1,1 +1,9 @@
-//! cluster
+//! Floor 5: a Kubernetes-shaped cluster in this process.
+//!
+//! It may use every floor below its own, and refuses to know the mesh: proxies reach pods through an admission closure.
+//!
+//! - [`object`]: Kubernetes' own JSON in parts, with typed views
+//! - [`manifest`]: YAML in, objects with their defaults or all mistakes at once out
+
+pub mod manifest;
+pub mod object;
