@@ -14,6 +14,7 @@ mod http;
 mod net;
 mod pod;
 mod queue;
+mod schedule;
 mod serving;
 mod store;
 mod tidy;
