@@ -11,6 +11,7 @@
 mod cluster;
 mod control;
 mod http;
+mod manifest;
 mod net;
 mod pod;
 mod queue;
