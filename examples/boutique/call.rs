@@ -3,13 +3,12 @@
 //! What came in with a request goes out with every call made for it: its deadline, which shrinks from hop to hop, and
 //! its idempotency key, which stays the same over all attempts and hops.
 
-use super::refusal;
-use axum::{extract::FromRequestParts, http::request::Parts};
+use super::{refusal, shop::Shop};
+use axum::{extract::{FromRef, FromRequestParts}, http::request::Parts};
 use bytes::Bytes;
-use http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode, header::CONTENT_TYPE};
-use http_body_util::BodyExt;
+use http::{HeaderName, HeaderValue, Method, Request, Response, header::CONTENT_TYPE};
 use seedpod::{
-    Error, Kind, Result,
+    Error, Result,
     base::{Backoff, Deadline, Seed},
     http::{Body, Client},
     layer::{DeadlineLayer, HttpStatus, Metadata, RetryLayer, http::IDEMPOTENCY_KEY},
@@ -35,10 +34,11 @@ pub(crate) fn stack(client: Client, seed: Seed, patience: Duration, attempts: u3
         async move {
             let response = client.request(on_the_wire(request)).await?;
             let (parts, body) = response.into_parts();
-            Ok::<_, Error>(Response::from_parts(parts, body.collect().await?.to_bytes()))
+            Ok::<_, Error>(Response::from_parts(parts, body.bytes().await?))
         }
     });
-    let retry = RetryLayer::new(attempts)
+    let retry = RetryLayer::new()
+        .attempts(attempts)
         .backoff(Backoff::new(Duration::from_millis(20), Duration::from_millis(400)))
         .classify(HttpStatus)
         .seed(seed);
@@ -65,6 +65,12 @@ impl Caller {
     /// The other services, as seen from a container: no request yet.
     pub(crate) fn new(context: &Context) -> Self {
         let stack = stack(context.http(), context.seed().fork("calls"), Duration::from_secs(2), 4);
+        Caller { stack, deadline: None, key: None }
+    }
+
+    /// The other services, as seen from outside of all pods.
+    pub(crate) fn outside(shop: &Shop) -> Self {
+        let stack = stack(shop.http(), Seed::ambient(), Duration::from_secs(10), 8);
         Caller { stack, deadline: None, key: None }
     }
 
@@ -110,14 +116,17 @@ impl Caller {
 }
 
 /// A handler that takes a `Caller` gets one that acts on behalf of its request.
-impl FromRequestParts<Caller> for Caller {
+impl<S: Send + Sync> FromRequestParts<S> for Caller
+where
+    Caller: FromRef<S>,
+{
     type Rejection = Infallible;
 
-    async fn from_request_parts(parts: &mut Parts, state: &Caller) -> std::result::Result<Self, Infallible> {
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Infallible> {
         let header = |name: &str| parts.headers.get(name).and_then(|value| value.to_str().ok());
         let time_left = header(TIME_LEFT.as_str()).and_then(|text| text.parse().ok());
         Ok(Caller {
-            stack: state.stack.clone(),
+            stack: Caller::from_ref(state).stack,
             deadline: time_left.map(|millis| Deadline::within(Duration::from_millis(millis))),
             key: header(IDEMPOTENCY_KEY).map(str::to_string),
         })

@@ -10,12 +10,15 @@ use seedpod::{
     Error, Kind, Result,
     base::{
         Rng, Seed,
-        sync::Lock,
-        time::{self, Instant},
+        sync::{
+            Arc, Lock,
+            atomic::{AtomicBool, Ordering},
+        },
+        time,
     },
     layer::http::IDEMPOTENCY_KEY,
 };
-use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use std::{collections::BTreeSet, time::Duration};
 use tokio::task::JoinSet;
 use tower::ServiceExt;
 
@@ -66,13 +69,14 @@ fn visit(rng: &mut Rng) -> Vec<Step> {
     steps
 }
 
-/// Sends so many shoppers to the shop until then; they are gone when this returns.
-pub(crate) async fn shop_until(then: Instant, shoppers: u64, seed: Seed, stack: Stack, tally: Arc<Lock<Tally>>) {
+/// Sends so many shoppers to the shop until it is closing; they are gone when this returns.
+pub(crate) async fn shop(closing: Arc<AtomicBool>, shoppers: u64, seed: Seed, stack: Stack, tally: Arc<Lock<Tally>>) {
     let mut tasks = JoinSet::new();
     for number in 0..shoppers {
         let rng = seed.fork("shoppers").fork_index(number).rng();
-        let shopper = Shopper { rng, stack: stack.clone(), tally: tally.clone(), session: String::new(), currency: "EUR" };
-        tasks.spawn(shopper.shop_until(then));
+        let (stack, tally) = (stack.clone(), tally.clone());
+        let shopper = Shopper { rng, stack, tally, session: String::new(), currency: "EUR" };
+        tasks.spawn(shopper.shop(closing.clone()));
     }
     while tasks.join_next().await.is_some() {}
 }
@@ -86,14 +90,14 @@ struct Shopper {
 }
 
 impl Shopper {
-    async fn shop_until(mut self, then: Instant) {
-        while time::now() < then {
+    async fn shop(mut self, closing: Arc<AtomicBool>) {
+        loop {
             self.session = format!("{:016x}", self.rng.next_u64());
             let mut order = None;
             for step in visit(&mut self.rng) {
                 let think = Duration::from_millis(self.rng.range(10..70));
                 time::sleep(think).await;
-                if time::now() >= then {
+                if closing.load(Ordering::Relaxed) {
                     return;
                 }
                 match self.take(&step, order.take()).await {

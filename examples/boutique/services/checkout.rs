@@ -8,13 +8,13 @@ use super::{
         model::{Cart, Charge, Money, Order, Product, Purchase, Quote, Receipt},
         refusal::Refusal,
     },
-    store::{Change, Record, Records},
+    store::{Change, Records},
 };
 use axum::{Json, Router, extract::{FromRef, State}, routing::post};
 use seedpod::{
     Error, Kind, Result,
     pod::Context,
-    queue::{self, Broker, Id, Payload, Publish, Topic, TopicOptions},
+    queue::{Broker, BrokerExt, Id, Publish, Topic, TopicOptions},
 };
 use std::sync::Arc;
 
@@ -79,8 +79,7 @@ async fn buy(
     };
     // First to the queue, then on record: a try cut off between the two is made again and publishes again, which the
     // consumers see through. The other way round an order could be on record and never be sent.
-    let message = Publish::new(desk.orders.clone(), Id::of(&order.id), Payload::value(order.clone(), queue::Json));
-    desk.broker.publish([message].into_iter().collect()).await?;
+    desk.broker.send(Publish::json(&desk.orders, Id::of(&order.id), order.clone())).await?;
     match records.commit(&[Change::create(&place, &order)?]).await {
         Err(error) if !error.is_conflict() => Err(error.into()),
         _ => finish(&caller, &purchase, order).await,

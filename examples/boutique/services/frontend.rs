@@ -11,7 +11,7 @@ use super::super::{
 };
 use axum::{
     Router,
-    extract::{FromRequestParts, Path},
+    extract::{FromRef, FromRequestParts, Path},
     http::request::Parts,
     response::{AppendHeaders, Html, IntoResponse, Redirect, Response},
     routing::{get, post},
@@ -30,6 +30,12 @@ struct Front {
     shop: Arc<str>,
     pod: Arc<str>,
     rng: Arc<Lock<Rng>>,
+}
+
+impl FromRef<Front> for Caller {
+    fn from_ref(front: &Front) -> Caller {
+        front.caller.clone()
+    }
 }
 
 /// The image.
@@ -158,7 +164,7 @@ impl FromRequestParts<Front> for Visit {
         let mut cookies = cookies(&parts.headers);
         let mut cookie = |name: &str| cookies.remove(name).filter(|value| is_token(value));
         let fresh = || format!("{:016x}", front.rng.lock().next_u64());
-        let caller = Caller::from_request_parts(parts, &front.caller).await?;
+        let caller = Caller::from_request_parts(parts, front).await?;
         let key = caller.key().map(str::to_string);
         Ok(Visit {
             front: front.clone(),

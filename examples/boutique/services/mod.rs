@@ -12,6 +12,7 @@ pub(crate) mod payment;
 mod recommendation;
 mod shipping;
 mod store;
+mod work;
 
 pub(crate) use ledger::Ledger;
 
