@@ -20,6 +20,8 @@
 mod container;
 mod context;
 mod handle;
+#[cfg(feature = "http")]
+mod http;
 mod images;
 mod keeper;
 mod log;

@@ -4,6 +4,11 @@
 //! - `Prober`: the decision: when a check is due, and what its result changes; pure
 //! - `run`: the checks themselves; `http` and `grpc` are files behind the feature `http`
 
+#[cfg(feature = "http")]
+mod grpc;
+#[cfg(feature = "http")]
+mod http;
+#[cfg(not(feature = "http"))]
 #[path = "unsupported.rs"]
 mod http;
 mod prober;
