@@ -18,7 +18,7 @@ impl Object {
     /// [`Invalid`](crate::base::Kind::Invalid) where the view is of another kind.
     pub fn with<T: View>(&self, view: &T) -> Result<Object> {
         if T::KIND != self.kind {
-            return Err(refused(format!("a view of a {} cannot be part of it", T::KIND)).at(self.key()));
+            return Err(refused(format!("a view of a {} cannot be part of it", T::KIND)).at(self.key().as_str()));
         }
         let mut next = self.clone();
         next.replace(T::PLACE, Json::of(view)?);
@@ -64,7 +64,9 @@ impl Object {
     /// [`Invalid`](crate::base::Kind::Invalid) where the patch is no object, or would change kind, name, namespace or uid.
     pub fn patch(&self, patch: Json<'_>) -> Result<Object> {
         let Json::Object(changes) = patch else {
-            return Err(refused(format!("a patch must be an object, not {}", patch.type_name())).at(self.key()));
+            return Err(
+                refused(format!("a patch must be an object, not {}", patch.type_name())).at(self.key().as_str())
+            );
         };
         let mut next = self.clone();
         let mut rest = super::Members::new();
@@ -72,10 +74,10 @@ impl Object {
             match &*member {
                 "apiVersion" if change.as_str() == Some(self.kind.api_version) => {}
                 "kind" if change.as_str() == Some(self.kind.name) => {}
-                "apiVersion" | "kind" => return Err(refused(format!("{member} cannot change")).at(self.key())),
+                "apiVersion" | "kind" => return Err(refused(format!("{member} cannot change")).at(self.key().as_str())),
                 "metadata" => {
                     let merged = Json::read(&self.meta.text)?.merge(change).without_nulls();
-                    next.meta = Meta::new(self.kind, merged).map_err(|error| error.at(self.key()))?;
+                    next.meta = Meta::new(self.kind, merged).map_err(|error| error.at(self.key().as_str()))?;
                 }
                 "spec" => {
                     match change.get("nodeName") {
@@ -96,7 +98,7 @@ impl Object {
             [("name", &old.name, &new.name), ("namespace", &old.namespace, &new.namespace), ("uid", &old.uid, &new.uid)]
         {
             if old != new && !old.is_empty() {
-                return Err(refused(format!("metadata.{field} cannot change")).at(self.key()));
+                return Err(refused(format!("metadata.{field} cannot change")).at(self.key().as_str()));
             }
         }
         Ok(next)

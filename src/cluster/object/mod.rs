@@ -20,7 +20,7 @@
 //! let more = cart.edit::<DeploymentSpec>(|spec| spec.replicas = Some(3))?;
 //! assert_eq!(more.view::<DeploymentSpec>()?.replicas, Some(3));
 //! assert!(more.write(7).contains(r#""ours":[1.0]"#), "what has no view is kept");
-//! assert_eq!(more.key(), "deployments/shop/cart");
+//! assert_eq!(more.key().as_str(), "deployments/shop/cart");
 //! # Ok::<(), seedpod::Error>(())
 //! ```
 

@@ -7,6 +7,7 @@ use super::{
     view::View,
 };
 use crate::base::{self, Error, Labels, Result};
+use crate::store::Key;
 use std::{fmt, sync::Arc};
 
 /// A Kubernetes object: metadata, spec, status and the rest, each as canonical JSON with a typed view parsed on demand.
@@ -24,7 +25,7 @@ use std::{fmt, sync::Arc};
 /// let running = bound.edit::<PodStatus>(|status| status.phase = PodPhase::Running)?;
 /// assert_eq!(running.node(), Some("node-1"));
 /// assert_eq!(running.view::<PodStatus>()?.phase, PodPhase::Running);
-/// assert_eq!(running.key(), "pods/shop/cart-0");
+/// assert_eq!(running.key().as_str(), "pods/shop/cart-0");
 /// # Ok::<(), seedpod::Error>(())
 /// ```
 #[derive(Clone, PartialEq)]
@@ -44,7 +45,7 @@ pub struct Object {
 pub(super) struct Meta {
     pub(super) text: Box<str>,
     pub(super) view: Metadata,
-    key: String,
+    key: Key,
 }
 
 impl Meta {
@@ -61,9 +62,14 @@ impl Meta {
         if view.name.is_empty() {
             return Err(refused(format!("a {kind} needs a metadata.name")));
         }
+        for name in [&view.name, &view.namespace] {
+            if name.contains('/') {
+                return Err(refused(format!("the name {name:?} must not have a slash"))); // keys are made of it
+            }
+        }
         let key = match view.namespace.as_str() {
-            "" => format!("{}/{}", kind.plural, view.name),
-            namespace => format!("{}/{namespace}/{}", kind.plural, view.name),
+            "" => Key::from([kind.plural, &view.name]),
+            namespace => Key::from([kind.plural, namespace, &view.name]),
         };
         Ok(Arc::new(Meta { text: text.into(), view, key }))
     }
@@ -154,7 +160,7 @@ impl Object {
     }
 
     /// Where it stands in the store: `pods/shop/cart-0`, or `nodes/node-1` for a kind without namespaces.
-    pub fn key(&self) -> &str {
+    pub fn key(&self) -> &Key {
         &self.meta.key
     }
 
@@ -165,10 +171,10 @@ impl Object {
     /// of another kind.
     pub fn view<T: View>(&self) -> Result<&T> {
         if T::KIND != self.kind {
-            return Err(refused(format!("it has no view for a {}", T::KIND)).at(self.key()));
+            return Err(refused(format!("it has no view for a {}", T::KIND)).at(self.key().as_str()));
         }
         match self.part(T::PLACE) {
-            Some(part) => part.view().map_err(|error| error.at(self.key())),
+            Some(part) => part.view().map_err(|error| error.at(self.key().as_str())),
             None => Ok(T::absent()),
         }
     }
@@ -304,7 +310,7 @@ mod tests {
         );
         assert_eq!(Object::read(&text).unwrap(), object);
         assert_eq!(Object::from_json(object.json().unwrap()).unwrap(), object);
-        assert_eq!((object.key(), object.node()), ("pods/ns/a", Some("n1")));
+        assert_eq!((object.key().as_str(), object.node()), ("pods/ns/a", Some("n1")));
         assert_eq!(format!("{object:?}"), "Object(pods/ns/a)");
     }
 
@@ -339,6 +345,7 @@ mod tests {
             (r#"{"kind":"Pod","apiVersion":"v1","metadata":[]}"#, "metadata must be an object, not a list"),
             (r#"{"kind":"Pod","apiVersion":"v1","metadata":{}}"#, "a Pod needs a metadata.name"),
             (r#"{"kind":"Pod","apiVersion":"v1","metadata":{"name":1}}"#, "name does not read"),
+            (r#"{"kind":"Pod","apiVersion":"v1","metadata":{"name":"a/b"}}"#, "the name \"a/b\" must not have a slash"),
         ] {
             assert_eq!(Object::read(text).unwrap_err().message(), message);
         }

@@ -124,22 +124,20 @@ fn suffix_of(suffix: &str) -> Option<(Form, i32, u32)> {
 fn scale(whole: &str, fraction: &str, power: i32, shift: u32) -> Option<i128> {
     // Digits far behind the point cannot matter but for rounding up, digits far before it only where they are zeros.
     let whole = whole.trim_start_matches('0');
-    let digits = whole.bytes().chain(fraction.bytes());
     let mut places = i64::from(power) + 9 - i64::try_from(fraction.len()).ok()?; // the last digit counts 10^places
-    let (mut sum, mut inexact, mut left) = (0_i128, false, whole.len() + fraction.len());
-    for digit in digits {
+    let (mut sum, mut inexact) = (0_i128, false);
+    for digit in whole.bytes().chain(fraction.bytes()) {
         let digit = i128::from(digit - b'0');
-        left -= 1;
-        // keep 28 digits: more than the most has, and room to shift
+        // 28 digits are kept: more than the most has, with room to shift
         if sum >= 10_i128.pow(27) {
             inexact |= digit > 0;
             places += 1;
         } else {
             sum = sum * 10 + digit;
         }
-        if sum == 0 && left == 0 {
-            return Some(0);
-        }
+    }
+    if sum == 0 {
+        return Some(0);
     }
     let shifted = if shift == 0 { Some(sum) } else { sum.checked_mul(1 << shift.min(30)) };
     // a large shift in two steps: scale down in between, so that small fractions of large units stay exact

@@ -34,9 +34,10 @@ impl Object {
     /// # Errors
     /// [`Invalid`](crate::base::Kind::Invalid), naming the object, where it has no template.
     pub fn template(&self) -> Result<Template> {
-        let missing = || refused("it has no template".into()).at(self.key());
+        let missing = || refused("it has no template".into()).at(self.key().as_str());
         let spec = self.spec.as_ref().ok_or_else(missing)?.json()?;
-        Template::from_json(spec.get("template").ok_or_else(missing)?.clone()).map_err(|error| error.at(self.key()))
+        Template::from_json(spec.get("template").ok_or_else(missing)?.clone())
+            .map_err(|error| error.at(self.key().as_str()))
     }
 }
 
