@@ -58,7 +58,7 @@ use verdict::{End, Policy};
 ///
 /// let mailer = tower::service_fn(|order: Message| async move {
 ///     assert_eq!(order.json::<String>()?, "a book");
-///     seedpod::Result::Ok(())
+///     Ok::<_, seedpod::Error>(())
 /// });
 /// let pump = queue::consume(broker.clone(), orders.subscription("mailer"), mailer).concurrency(4);
 /// pump.run_until(tokio::time::sleep(Duration::from_secs(1))).await?;
