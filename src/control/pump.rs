@@ -223,7 +223,7 @@ where
         spawn: impl Fn(BoxFuture<'static, ()>) -> JoinHandle<()>,
         stop: impl Future,
     ) -> Result {
-        let mut settings = WorkQueue::<Key>::builder().backoff(self.settings.backoff);
+        let mut settings = WorkQueue::builder().backoff(self.settings.backoff);
         if let Some(seed) = self.settings.seed {
             settings = settings.seed(seed);
         }
