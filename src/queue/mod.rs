@@ -11,6 +11,7 @@
 //! - [`consume`]: the pump: deliveries of a subscription to a [`tower::Service`]
 
 mod broker;
+mod consume;
 mod dead_letter;
 mod id;
 mod memory;
@@ -21,6 +22,7 @@ mod table;
 mod topic;
 
 pub use broker::{Broker, BrokerExt, DEAD_LETTERS, Guarantees, Receipt, TopicStats, Want};
+pub use consume::{Consume, Message, consume};
 pub use dead_letter::DeadLetter;
 pub use id::Id;
 pub use memory::Memory;
