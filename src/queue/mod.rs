@@ -11,14 +11,21 @@
 //! - [`consume`]: the pump: deliveries of a subscription to a [`tower::Service`]
 
 mod broker;
+mod consume;
+mod dead_letter;
 mod id;
+mod memory;
 mod message;
 mod payload;
 mod step;
+mod table;
 mod topic;
 
 pub use broker::{Broker, BrokerExt, DEAD_LETTERS, Guarantees, Receipt, TopicStats, Want};
+pub use consume::{Consume, Message, consume};
+pub use dead_letter::DeadLetter;
 pub use id::Id;
+pub use memory::Memory;
 pub use message::{Attempts, Batch, Delivery, Headers, Lease, Publish};
 pub use payload::{Codec, Json, Payload};
 pub use step::{Charge, Reject, Retry, StateWrite, Step};

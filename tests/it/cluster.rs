@@ -1,1 +1,4 @@
+//! The cluster from outside.
 
+mod scenario;
+mod schedule;

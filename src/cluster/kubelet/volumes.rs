@@ -1,0 +1,100 @@
+//! A pod's volumes: empty directories, and files projected from config maps and secrets.
+
+use super::{Problem, variables::Site};
+use crate::{
+    cluster::object::{ConfigMap, KeyToPath, PodSpec, Secret, Volume as Declared},
+    pod::Volume,
+};
+use std::collections::BTreeMap;
+
+type Files = BTreeMap<String, Vec<u8>>;
+
+/// A volume as the kubelet holds it.
+pub(super) struct Filled {
+    /// To write into.
+    pub(super) volume: Volume,
+    /// Whether its files come from elsewhere, so that containers only read.
+    pub(super) projected: bool,
+}
+
+/// All volumes of a pod, filled.
+///
+/// A source that this cluster does not know (a claim, a host's path) becomes a volume in memory that begins empty.
+pub(super) fn volumes(site: &Site<'_>) -> Result<BTreeMap<String, Filled>, Problem> {
+    let PodSpec { volumes, .. } = site.spec;
+    volumes.iter().map(|declared| Ok((declared.name.clone(), filled(site, declared)?))).collect()
+}
+
+fn filled(site: &Site<'_>, declared: &Declared) -> Result<Filled, Problem> {
+    if let Some(limit) = declared.empty_dir.as_ref().and_then(|empty| empty.size_limit) {
+        let volume = Volume::bounded(u64::try_from(limit.value()).unwrap_or(0));
+        return Ok(Filled { volume, projected: false });
+    }
+    let (volume, files) = (Volume::memory(), files(site, declared)?);
+    let projected = files.is_some();
+    if let Some(files) = files {
+        volume.swap(files).map_err(|error| mount(&declared.name, &error.to_string()))?;
+    }
+    Ok(Filled { volume, projected })
+}
+
+/// The files that a volume is to hold now; none for one that pods write themselves.
+pub(super) fn files(site: &Site<'_>, declared: &Declared) -> Result<Option<Files>, Problem> {
+    let failed = |message: String| mount(&declared.name, &message);
+    let mut files = Files::new();
+    let mut projected = false;
+    let mut add = |found: Option<Files>, items: &[KeyToPath], optional: Option<bool>, what: String| {
+        projected = true;
+        match found {
+            Some(found) => pick(found, items, optional, &what).map(|found| files.extend(found)).map_err(failed),
+            None if optional == Some(true) => Ok(()),
+            None => Err(failed(format!("{what} not found"))),
+        }
+    };
+    let config = |name: &str| (site.config_map)(name).map(of_config_map);
+    let secret = |name: &str| (site.secret)(name).map(of_secret);
+    if let Some(source) = &declared.config_map {
+        add(config(&source.name), &source.items, source.optional, format!("configmap {:?}", source.name))?;
+    }
+    if let Some(source) = &declared.secret {
+        add(secret(&source.secret_name), &source.items, source.optional, format!("secret {:?}", source.secret_name))?;
+    }
+    for source in declared.projected.iter().flat_map(|projected| &projected.sources) {
+        if let Some(source) = &source.config_map {
+            add(config(&source.name), &source.items, source.optional, format!("configmap {:?}", source.name))?;
+        }
+        if let Some(source) = &source.secret {
+            add(secret(&source.name), &source.items, source.optional, format!("secret {:?}", source.name))?;
+        }
+    }
+    Ok((projected || declared.projected.is_some()).then_some(files))
+}
+
+fn mount(volume: &str, message: &str) -> Problem {
+    Problem { reason: "FailedMount", message: format!("MountVolume.SetUp failed for volume {volume:?} : {message}") }
+}
+
+fn of_config_map(map: ConfigMap) -> Files {
+    let binary = map.binary_data.into_iter().map(|(key, value)| (key, value.to_vec()));
+    map.data.into_iter().map(|(key, value)| (key, value.into_bytes())).chain(binary).collect()
+}
+
+fn of_secret(secret: Secret) -> Files {
+    secret.data.into_iter().map(|(key, value)| (key, value.to_vec())).collect()
+}
+
+/// The keys that are wanted, under the paths that they are wanted at.
+fn pick(mut found: Files, items: &[KeyToPath], optional: Option<bool>, what: &str) -> Result<Files, String> {
+    if items.is_empty() {
+        return Ok(found);
+    }
+    let mut picked = Files::new();
+    for item in items {
+        match found.remove(&item.key) {
+            Some(content) => drop(picked.insert(item.path.clone(), content)),
+            None if optional == Some(true) => {}
+            None => return Err(format!("{what} references non-existent config key: {}", item.key)),
+        }
+    }
+    Ok(picked)
+}

@@ -1,0 +1,1 @@
+//! Manifests: YAML or JSON in, objects or all mistakes at once out.
