@@ -3,6 +3,8 @@
 use futures::FutureExt;
 use seedpod::base::{Backoff, Error, Kind, Result, time};
 use seedpod::control::{self, Job, Next, WorkQueue};
+use seedpod::net::Net;
+use seedpod::pod::{ContainerSpec, Phase, Pod, PodSpec};
 use seedpod::store::{Change, Key, Store, Write};
 use std::{
     collections::BTreeMap,
@@ -556,5 +558,52 @@ async fn another_backoff() -> Result {
     pump.run_until(time::sleep(millis(950))).await?;
     assert_eq!(calls.load(SeqCst), 6, "at 0, 100, 300, 500, 700, 900");
     assert_eq!(pump.stats().panicked, 0);
+    Ok(())
+}
+
+#[tokio::test(start_paused = true)]
+async fn it_runs_in_a_pod_and_dies_with_it() -> Result {
+    let store = Store::new();
+    store.put("a", 0).await?;
+    let finished = Arc::new(AtomicUsize::new(0));
+    let handler = service_fn({
+        let (store, finished) = (store.clone(), finished.clone());
+        move |key: Key| {
+            let (store, finished) = (store.clone(), finished.clone());
+            async move {
+                time::sleep(millis(100)).await;
+                finished.fetch_add(1, SeqCst);
+                let odd = store.get(&key).is_some_and(|entry| entry.value % 2 == 1);
+                if odd { Err(Error::new(Kind::Rejected, "it is odd").at("the rule")) } else { Ok(Next::Done) }
+            }
+        }
+    });
+    let pump = control::reconcile(store.clone(), handler).named("evens").concurrency(2);
+    let net = Net::memory().build();
+    let start = || Pod::start(PodSpec::new("controller").container(ContainerSpec::new("pump", pump.clone())), &net);
+
+    let pod = start()?;
+    time::sleep(millis(150)).await;
+    assert_eq!((finished.load(SeqCst), store.stats().watches), (1, 1));
+    store.put("b", 1).await?;
+    time::sleep(millis(120)).await;
+    let logs: Vec<_> = pod.logs("pump").into_iter().map(|line| line.text.to_string()).collect();
+    assert_eq!(logs, ["evens: b: the rule: rejected: it is odd; again in 5ms"]);
+    store.put("b", 2).await?;
+    store.put("c", 2).await?;
+    settle().await;
+    assert_eq!(pod.stop(millis(1000)).await, Phase::Succeeded);
+    assert!(finished.load(SeqCst) >= 4, "what was queued is finished");
+    assert_eq!(store.stats().watches, 0);
+
+    let before = finished.load(SeqCst);
+    let pod = start()?;
+    time::sleep(millis(50)).await;
+    assert_eq!(pump.stats().in_work, 2, "in another pod it begins anew");
+    pod.kill();
+    pod.gone().await;
+    time::sleep(millis(1000)).await;
+    assert_eq!((finished.load(SeqCst), pump.stats().in_work), (before, 0), "a kill stops it at the next await");
+    assert_eq!(store.stats().watches, 0);
     Ok(())
 }
