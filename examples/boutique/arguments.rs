@@ -1,10 +1,7 @@
 //! The command line, read by hand: five options do not need a library.
 
 use super::HELP;
-use seedpod::{
-    Error, Kind, Result,
-    base::Seed,
-};
+use seedpod::{Error, Kind, Result, base::Seed};
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 /// What the command line asks for.
@@ -40,7 +37,8 @@ impl Arguments {
                     let address = arguments.next_if(|next| !next.starts_with("--"));
                     let address = address.unwrap_or_else(|| "127.0.0.1:8080".to_string());
                     parsed.serve = Some(address.parse().map_err(|error| {
-                        mistake(format!("--serve takes an address such as 127.0.0.1:8080, not {address:?}")).because(error)
+                        mistake(format!("--serve takes an address such as 127.0.0.1:8080, not {address:?}"))
+                            .because(error)
                     })?);
                 }
                 other => return Err(mistake(format!("{other:?} is no option of this program"))),

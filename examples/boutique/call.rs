@@ -4,7 +4,10 @@
 //! its idempotency key, which stays the same over all attempts and hops.
 
 use super::{refusal, shop::Shop};
-use axum::{extract::{FromRef, FromRequestParts}, http::request::Parts};
+use axum::{
+    extract::{FromRef, FromRequestParts},
+    http::request::Parts,
+};
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Method, Request, Response, header::CONTENT_TYPE};
 use seedpod::{

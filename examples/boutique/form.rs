@@ -5,7 +5,10 @@ use std::collections::BTreeMap;
 /// The fields of a form or of a query. Where a field comes twice, the last one counts; text that is no UTF-8 is mended.
 pub(crate) fn parse(text: &str) -> BTreeMap<String, String> {
     let pairs = text.split('&').filter(|pair| !pair.is_empty());
-    pairs.map(|pair| pair.split_once('=').unwrap_or((pair, ""))).map(|(key, value)| (decode(key), decode(value))).collect()
+    pairs
+        .map(|pair| pair.split_once('=').unwrap_or((pair, "")))
+        .map(|(key, value)| (decode(key), decode(value)))
+        .collect()
 }
 
 /// The fields as a form's body.

@@ -45,7 +45,19 @@ enum Step {
 }
 
 const PRODUCTS: [&str; 13] = [
-    "mug", "kettle", "lamp", "blanket", "clock", "boots", "tent", "sunglasses", "scarf", "can", "pot", "gloves", "seeds",
+    "mug",
+    "kettle",
+    "lamp",
+    "blanket",
+    "clock",
+    "boots",
+    "tent",
+    "sunglasses",
+    "scarf",
+    "can",
+    "pot",
+    "gloves",
+    "seeds",
 ];
 const CURRENCIES: [&str; 5] = ["EUR", "USD", "GBP", "CHF", "JPY"];
 

@@ -74,7 +74,10 @@ pub(crate) fn product(frame: &Frame, offer: &Offer, recommended: &str, ad: &str)
 /// The cart, with the form that turns it into the order of this number.
 pub(crate) fn cart(frame: &Frame, cart: &Cart, offers: &[Offer], order: &str, recommended: &str) -> Html<String> {
     if cart.lines.is_empty() {
-        return frame.page("Cart", &format!(r#"<h1>Your cart is empty</h1><p><a href="/">Find something</a></p>{recommended}"#));
+        return frame.page(
+            "Cart",
+            &format!(r#"<h1>Your cart is empty</h1><p><a href="/">Find something</a></p>{recommended}"#),
+        );
     }
     let mut rows = String::new();
     let mut total = Money::new(0, &frame.currency);
@@ -142,7 +145,11 @@ pub(crate) fn recommended(recommended: &Recommended, offers: &[Offer]) -> String
 /// An advertisement; nothing where there is none.
 pub(crate) fn ad(ad: Option<&Ad>) -> String {
     ad.map_or_else(String::new, |ad| {
-        format!(r#"<a class="ad" href="/product/{}"><small>Advertisement</small>{}</a>"#, text(&ad.product), text(&ad.text))
+        format!(
+            r#"<a class="ad" href="/product/{}"><small>Advertisement</small>{}</a>"#,
+            text(&ad.product),
+            text(&ad.text)
+        )
     })
 }
 

@@ -34,7 +34,8 @@ const TRIES: usize = 8;
 
 /// The image.
 pub(super) async fn cart(context: Context) -> Result {
-    let router = Router::new().route("/carts/{user}", get(read).post(add).delete(empty)).with_state(Caller::new(&context));
+    let router =
+        Router::new().route("/carts/{user}", get(read).post(add).delete(empty)).with_state(Caller::new(&context));
     super::serve(&context, router).await
 }
 

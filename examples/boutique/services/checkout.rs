@@ -10,7 +10,11 @@ use super::{
     },
     store::{Change, Records},
 };
-use axum::{Json, Router, extract::{FromRef, State}, routing::post};
+use axum::{
+    Json, Router,
+    extract::{FromRef, State},
+    routing::post,
+};
 use seedpod::{
     Error, Kind, Result,
     pod::Context,
@@ -47,11 +51,7 @@ pub(super) async fn checkout(context: Context) -> Result {
 }
 
 /// May be asked any number of times for the same order, at any point of an earlier try, even at once.
-async fn buy(
-    State(desk): State<Desk>,
-    caller: Caller,
-    Json(purchase): Json<Purchase>,
-) -> Result<Json<Order>, Refusal> {
+async fn buy(State(desk): State<Desk>, caller: Caller, Json(purchase): Json<Purchase>) -> Result<Json<Order>, Refusal> {
     let records = Records::new(caller.clone());
     let place = format!("orders/{}", purchase.order);
     if let Some(done) = records.get::<Order>(&place).await? {

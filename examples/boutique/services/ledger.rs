@@ -4,7 +4,10 @@
 //! line of its own to it, so that a doubled one shows. What keeps it from doubling is the claim beside it: effect and
 //! claim are one commit, and a claim can be made only once.
 
-use super::{super::call::Caller, store::{Change, Record, Records}};
+use super::{
+    super::call::Caller,
+    store::{Change, Record, Records},
+};
 use seedpod::{
     Result,
     base::{Rng, sync::Lock},

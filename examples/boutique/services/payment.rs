@@ -10,7 +10,11 @@ use super::{
     },
     Ledger,
 };
-use axum::{Json, Router, extract::{FromRef, State}, routing::post};
+use axum::{
+    Json, Router,
+    extract::{FromRef, State},
+    routing::post,
+};
 use seedpod::{
     Error, Kind, Result,
     base::{Rng, hash, sync::Lock, time},

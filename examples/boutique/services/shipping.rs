@@ -12,7 +12,8 @@ use seedpod::{Error, Kind, Result, pod::Context};
 /// The image.
 pub(super) async fn shipping(context: Context) -> Result {
     let router = Router::new().route("/quotes", get(quote));
-    let sent = work::orders(&context, "shipping", |order| format!("to {}: {} products", order.address, order.lines.len()));
+    let sent =
+        work::orders(&context, "shipping", |order| format!("to {}: {} products", order.address, order.lines.len()));
     tokio::try_join!(super::serve(&context, router), sent)?;
     Ok(())
 }

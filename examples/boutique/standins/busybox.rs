@@ -22,7 +22,9 @@ pub(super) async fn busybox(context: Context) -> Result<(), seedpod::BoxError> {
                 context.log("Frontend is reachable.");
                 return Ok(());
             }
-            Ok(page) => context.log(format!("Error: Could not reach frontend - Status code: {}", page.status().as_u16())),
+            Ok(page) => {
+                context.log(format!("Error: Could not reach frontend - Status code: {}", page.status().as_u16()))
+            }
             Err(error) => context.log(format!("Error: Could not reach frontend - {}", error.chain())),
         }
         time::sleep(script.pause).await;

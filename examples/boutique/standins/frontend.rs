@@ -3,8 +3,9 @@
 use super::peers::Peers;
 use axum::{Router, http::StatusCode, response::Html, routing::get};
 use seedpod::{
-    Result, http,
+    Result,
     base::sync::atomic::{AtomicBool, Ordering},
+    http,
     pod::Context,
 };
 use std::sync::Arc;

@@ -5,10 +5,7 @@
 use axum::http::uri::PathAndQuery;
 use bytes::{Buf, BufMut, Bytes};
 use futures::future::BoxFuture;
-use seedpod::{
-    Error, Kind, Result,
-    http::Client,
-};
+use seedpod::{Error, Kind, Result, http::Client};
 use std::{
     convert::Infallible,
     sync::Arc,

@@ -1,11 +1,7 @@
 //! The load generator of the Online Boutique: users who look at the frontend's page, over and over.
 
 use futures::future::join_all;
-use seedpod::{
-    Error, Kind, Result,
-    base::time,
-    pod::Context,
-};
+use seedpod::{Error, Kind, Result, base::time, pod::Context};
 use std::time::Duration;
 
 /// The image: so many `USERS`, each of whom asks for a page once a second.
