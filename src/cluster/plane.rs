@@ -145,7 +145,8 @@ impl Plane {
             }
             kind if kind == Kind::NAMESPACE => {
                 let terminating = NamespaceStatus { phase: "Terminating".into() };
-                let marked = self.edit(key, |now| now.with(&terminating)?.edit_metadata(|it| self.mark(it, 0)).map(Some));
+                let marked =
+                    self.edit(key, |now| now.with(&terminating)?.edit_metadata(|it| self.mark(it, 0)).map(Some));
                 return marked.await?.map(|_| ()).ok_or_else(missing);
             }
             _ => Duration::ZERO,
@@ -182,7 +183,8 @@ impl Plane {
             }
         }
         if object.kind() == Kind::SERVICE
-            && let Some(ip) = object.view::<super::object::ServiceSpec>().ok().and_then(|spec| spec.cluster_ip.parse().ok())
+            && let Some(ip) =
+                object.view::<super::object::ServiceSpec>().ok().and_then(|spec| spec.cluster_ip.parse().ok())
         {
             self.addresses.lock().release(ip);
         }

@@ -8,8 +8,8 @@ use crate::{
     base::Result,
     cluster::{
         object::{
-            Condition, DeploymentSpec, DeploymentStatus, IntOrString, Json, Kind, Object, ReplicaSetSpec, StrategyType, Template,
-            Timestamp,
+            Condition, DeploymentSpec, DeploymentStatus, IntOrString, Json, Kind, Object, ReplicaSetSpec, StrategyType,
+            Template, Timestamp,
         },
         plane::Plane,
         rollout::{self, Bound, Counts, Scale, Set, Strategy, Wanted},
@@ -115,7 +115,8 @@ impl<'a> Deployment<'a> {
         for (hash, Entry { value: set, created, .. }) in sets {
             let mine = || pods.iter().filter(|pod| owns(set, &pod.value));
             let counted = |pod: &&Entry<Object>| {
-                super::active(pod) && availability(&pod.value, self.spec.min_ready_seconds, now) == Availability::Available
+                super::active(pod)
+                    && availability(&pod.value, self.spec.min_ready_seconds, now) == Availability::Available
             };
             let replicas = set.view::<ReplicaSetSpec>().map_or(0, ReplicaSetSpec::replicas);
             found.push(Set {
@@ -138,11 +139,8 @@ impl<'a> Deployment<'a> {
         let labelled = Json::object([("matchLabels", Json::object([(HASH, self.hash.as_str())]))]);
         selector = selector.merge(labelled);
         let template = self.template.with_label(HASH, &self.hash)?;
-        let mut spec = vec![
-            ("replicas", Json::from(i64::from(replicas))),
-            ("selector", selector),
-            ("template", template.json()?),
-        ];
+        let mut spec =
+            vec![("replicas", Json::from(i64::from(replicas))), ("selector", selector), ("template", template.json()?)];
         if self.spec.min_ready_seconds > 0 {
             spec.push(("minReadySeconds", Json::from(i64::from(self.spec.min_ready_seconds))));
         }
@@ -155,7 +153,8 @@ impl<'a> Deployment<'a> {
         let set = set.edit_metadata(|metadata| {
             metadata.labels = template.labels().clone();
             metadata.owner_references = vec![replica_set::owner(&self.object)];
-            metadata.annotations = self.annotations(number).into_iter().map(|(key, value)| (key.into(), value)).collect();
+            metadata.annotations =
+                self.annotations(number).into_iter().map(|(key, value)| (key.into(), value)).collect();
         })?;
         match self.plane.create(&set).await {
             Ok(_) => {}
@@ -191,7 +190,9 @@ impl<'a> Deployment<'a> {
     }
 
     async fn scale(&self, sets: &BTreeMap<String, Entry<Object>>, scale: &Scale) -> Result {
-        let Some(set) = sets.values().map(|entry| &entry.value).find(|set| set.name() == &*scale.name) else { return Ok(()) };
+        let Some(set) = sets.values().map(|entry| &entry.value).find(|set| set.name() == &*scale.name) else {
+            return Ok(());
+        };
         let before = set.view::<ReplicaSetSpec>()?.replicas();
         let after = i32::try_from(scale.replicas).unwrap_or(i32::MAX);
         let scaled = self.plane.edit(set.key(), |there| {
@@ -238,10 +239,12 @@ impl<'a> Deployment<'a> {
             }
         }
         let name = format!("{}-{}", self.object.name(), self.hash);
-        let deadline = Duration::from_secs(self.spec.progress_deadline_seconds.map_or(600, |it| it.max(0).unsigned_abs().into()));
+        let deadline =
+            Duration::from_secs(self.spec.progress_deadline_seconds.map_or(600, |it| it.max(0).unsigned_abs().into()));
         let mut left = None;
         let status = |old: &DeploymentStatus| {
-            let (status, wait) = told(old, &self.wanted, &counts, &name, self.object.metadata().generation, now, deadline);
+            let (status, wait) =
+                told(old, &self.wanted, &counts, &name, self.object.metadata().generation, now, deadline);
             left = wait;
             status
         };
@@ -285,7 +288,8 @@ fn told(
     for (name, verdict, updated) in [("Available", available, now), ("Progressing", progress, moved)] {
         let known = status.conditions.iter().find(|condition| condition.type_ == name);
         let mut next = Condition::new(name, verdict.holds, verdict.reason, &verdict.message, now);
-        let same = known.is_some_and(|it| it.status == next.status && it.reason == next.reason && it.message == next.message);
+        let same =
+            known.is_some_and(|it| it.status == next.status && it.reason == next.reason && it.message == next.message);
         next.last_update_time = match known {
             Some(known) if same && name == "Available" => known.last_update_time,
             _ => Some(updated),

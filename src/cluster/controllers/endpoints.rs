@@ -21,7 +21,8 @@ pub(in crate::cluster) fn keys(plane: &Plane, change: &Change<Object>) -> Vec<Ke
     match change.values().next().map(Object::kind) {
         Some(kind) if kind == Kind::SERVICE => own(change),
         Some(kind) if kind == Kind::ENDPOINT_SLICE => {
-            let service = |it: &Object| Some(Key::from([Kind::SERVICE.plural, it.namespace(), it.labels().get(SERVICE_LABEL)?]));
+            let service =
+                |it: &Object| Some(Key::from([Kind::SERVICE.plural, it.namespace(), it.labels().get(SERVICE_LABEL)?]));
             change.values().filter_map(service).collect()
         }
         Some(kind) if kind == Kind::POD => {
@@ -40,9 +41,9 @@ fn of_pod(plane: &Plane, pod: &Object) -> Vec<Key> {
 }
 
 fn selected(service: &Object, labels: &Labels) -> bool {
-    service.view::<ServiceSpec>().is_ok_and(|spec| {
-        !spec.selector.is_empty() && Selector::equal_to(&spec.selector).matches(labels)
-    })
+    service
+        .view::<ServiceSpec>()
+        .is_ok_and(|spec| !spec.selector.is_empty() && Selector::equal_to(&spec.selector).matches(labels))
 }
 
 /// Writes the slices of a service that selects pods, then sets its routes.
@@ -102,7 +103,9 @@ fn member(pod: &Object, service: &str) -> Option<Member> {
         hostname: named.then(|| spec.hostname.as_str().into()),
         ready: Condition::holds(&status.conditions, "Ready") || (pod.metadata().is_deleting() && serving(status)),
         terminating: pod.metadata().is_deleting(),
-        ports: ports.filter_map(|port| Some((port.name.as_str().into(), u16::try_from(port.container_port).ok()?))).collect(),
+        ports: ports
+            .filter_map(|port| Some((port.name.as_str().into(), u16::try_from(port.container_port).ok()?)))
+            .collect(),
     })
 }
 

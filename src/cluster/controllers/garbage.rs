@@ -49,7 +49,10 @@ pub(in crate::cluster) async fn reconcile(plane: &Plane, key: &Key) -> Result<Ne
         return empty(plane, &object).await;
     }
     let owners = &object.metadata().owner_references;
-    if !owners.is_empty() && !owners.iter().any(|owner| exists(plane, &object, owner)) && !object.metadata().is_deleting() {
+    if !owners.is_empty()
+        && !owners.iter().any(|owner| exists(plane, &object, owner))
+        && !object.metadata().is_deleting()
+    {
         match plane.delete(key, None).await {
             Err(error) if !error.is_not_found() => return Err(error),
             _ => {}

@@ -4,12 +4,11 @@ use super::{active, controllers_of, own, owns};
 use crate::{
     base::Result,
     cluster::{
-        demand,
+        demand, identity,
         object::{
             Condition, Kind, Metadata, Object, OwnerReference, PodPhase, PodSpec, PodStatus, ReplicaSetSpec,
             ReplicaSetStatus, ResourceList, Timestamp,
         },
-        identity,
         plane::Plane,
         rollout::replicate::{self, Phase, Plan},
     },
@@ -55,7 +54,12 @@ pub(in crate::cluster) async fn reconcile(plane: &Plane, key: &Key) -> Result<Ne
         observed_generation: set.metadata().generation,
         conditions: Vec::new(),
     };
-    plane.set_status::<ReplicaSetStatus>(&set, |old| ReplicaSetStatus { conditions: old.conditions.clone(), ..status.clone() }).await?;
+    plane
+        .set_status::<ReplicaSetStatus>(&set, |old| ReplicaSetStatus {
+            conditions: old.conditions.clone(),
+            ..status.clone()
+        })
+        .await?;
     let soonest = availability.iter().filter_map(|it| match it {
         Availability::ReadyFor(left) => Some(*left),
         _ => None,
@@ -109,9 +113,8 @@ async fn delete(plane: &Plane, set: &Object, names: Vec<Arc<str>>) -> Result {
 /// The set's pods as the choice of victims sees them.
 fn ranked(plane: &Plane, set: &Object) -> Vec<replicate::Pod> {
     let now = plane.now();
-    let since = |then: Option<Timestamp>| {
-        then.map_or(0, |then| now.as_unix_seconds().saturating_sub(then.as_unix_seconds()))
-    };
+    let since =
+        |then: Option<Timestamp>| then.map_or(0, |then| now.as_unix_seconds().saturating_sub(then.as_unix_seconds()));
     let pod = |entry: Entry<Object>| {
         let (metadata, status) = (entry.value.metadata(), entry.value.view::<PodStatus>().ok()?);
         let ready = status.conditions.iter().find(|condition| condition.type_ == "Ready");

@@ -158,7 +158,8 @@ mod tests {
     use super::*;
 
     fn slice(endpoints: &str) -> EndpointSlice {
-        serde_json::from_str(&format!(r#"{{"ports":[{{"name":"http","port":80}}],"endpoints":[{endpoints}]}}"#)).unwrap()
+        serde_json::from_str(&format!(r#"{{"ports":[{{"name":"http","port":80}}],"endpoints":[{endpoints}]}}"#))
+            .unwrap()
     }
 
     fn endpoint(pod: &str, ip: &str, ready: bool, terminating: bool) -> String {
@@ -187,7 +188,10 @@ mod tests {
         routes.set("services/default/web", &spec, &[&last]);
         assert_eq!(text(&routes, to), "10.244.0.1:80");
         let port = "10.96.1.1:81".parse().unwrap();
-        assert_eq!(text(&routes, port), "services/default/web: unavailable: connection refused: the service has no port 81");
+        assert_eq!(
+            text(&routes, port),
+            "services/default/web: unavailable: connection refused: the service has no port 81"
+        );
         let wait = std::pin::pin!(routes.left([10, 244, 0, 1].into()));
         assert!(futures::FutureExt::now_or_never(wait).is_none(), "it still gets connections");
         routes.set("services/default/web", &spec, &[]);
