@@ -12,6 +12,7 @@
 mod controllers;
 mod demand;
 mod identity;
+mod kubelet;
 pub mod manifest;
 pub mod object;
 mod plane;
