@@ -126,7 +126,7 @@ async fn rollout(shop: &Shop) -> Result<String> {
     let begun = time::now();
     shop.apply(&shop::MANIFEST.replace("shop/recommendation:v1", "shop/recommendation:v2")).await?;
     shop.settled(SETTLED_WITHIN).await?;
-    let asked: Recommended = Caller::outside(shop).get("http://recommendation/recommendations?products=mug").await?;
+    let asked: Recommended = Caller::outside(shop.http()).get("http://recommendation/recommendations?products=mug").await?;
     let Recommended { version, reason, .. } = asked;
     Ok(format!("rolled recommendation to {version} in {:.1} s: {reason:?}", begun.elapsed().as_secs_f64()))
 }

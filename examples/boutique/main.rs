@@ -36,23 +36,23 @@
 //! and why, with exit code 1.
 #![allow(clippy::disallowed_macros, reason = "an example prints")]
 
-mod arguments;
-mod call;
-mod disruption;
-mod form;
-mod inspect;
-mod manifest;
-mod model;
-mod page;
-mod refusal;
-mod services;
-mod shop;
-mod show;
-mod standins;
-mod summary;
-mod table;
-mod telemetry;
-mod traffic;
+pub(crate) mod arguments;
+pub(crate) mod call;
+pub(crate) mod disruption;
+pub(crate) mod form;
+pub(crate) mod inspect;
+pub(crate) mod manifest;
+pub(crate) mod model;
+pub(crate) mod page;
+pub(crate) mod refusal;
+pub(crate) mod services;
+pub(crate) mod shop;
+pub(crate) mod show;
+pub(crate) mod standins;
+pub(crate) mod summary;
+pub(crate) mod table;
+pub(crate) mod telemetry;
+pub(crate) mod traffic;
 
 use arguments::Arguments;
 use seedpod::{Error, Kind, Result};

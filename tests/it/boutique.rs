@@ -88,7 +88,7 @@ async fn a_payment_that_forgets_its_key_is_found() {
 
 /// An e-mail service that acknowledges first and sends afterwards; not every mail server takes the mail at once.
 async fn hasty(context: Context) -> Result {
-    let broker = context.broker("orders").await?;
+    let broker = context.broker("orders")?;
     let (caller, ledger, sent) = (Caller::new(&context), Ledger::new(&context, "email"), Arc::new(AtomicU64::new(0)));
     let background = context.clone();
     let send = tower::service_fn(move |message: Message| {
