@@ -2,7 +2,9 @@
 #![allow(clippy::unwrap_used, reason = "benchmarks may fail loudly")]
 
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
-use seedpod::queue::{Broker, BrokerExt, Id, Json, Memory, Payload, Publish, Step, Subscription, Topic, TopicOptions, Want};
+use seedpod::queue::{
+    Broker, BrokerExt, Id, Json, Memory, Payload, Publish, Step, Subscription, Topic, TopicOptions, Want,
+};
 use std::{hint::black_box, sync::Arc};
 use tokio::runtime::{Builder, Runtime};
 

@@ -5,8 +5,11 @@ mod verdict;
 
 pub use message::Message;
 
-use super::{Broker, Delivery, Lease, Step, Subscription, TopicOptions, Want};
-use crate::base::{Backoff, BoxError, Error, Kind, Result, Rng, Seed, time};
+use super::{Broker, Charge, Delivery, Lease, Reject, Retry, Step, Subscription, TopicOptions, Want};
+use crate::{
+    base::{Answer, Backoff, BoxError, Error, Few, Kind, Result, Rng, Seed, hash, time},
+    pod::{Container, Context},
+};
 use futures::{
     FutureExt, StreamExt,
     future::{BoxFuture, Either},
@@ -85,7 +88,7 @@ where
         },
         declare: None,
         seed: None,
-        owner: 0,
+        context: None,
     }
 }
 
@@ -101,7 +104,8 @@ pub struct Consume<S> {
     policy: Policy,
     declare: Option<TopicOptions>,
     seed: Option<Seed>,
-    owner: u64,
+    /// The container that it runs as.
+    context: Option<Context>,
 }
 
 impl<S> Consume<S> {
@@ -169,11 +173,11 @@ where
     /// # Errors
     /// Those of [`consume`].
     pub async fn run_until(self, stop: impl Future<Output = ()>) -> Result {
-        self.run(stop, |worker| worker).await
+        self.pump(stop, |worker| worker).await
     }
 
     /// Runs its workers where `spawn` puts them.
-    async fn run(
+    async fn pump(
         self,
         stop: impl Future<Output = ()>,
         spawn: impl Fn(BoxFuture<'static, Result>) -> BoxFuture<'static, Result>,
@@ -183,6 +187,9 @@ where
                 options.subscriptions.push(self.subscription.name.clone());
             }
             self.broker.declare(&self.subscription.topic, options).await?;
+        }
+        if let Some(context) = &self.context {
+            context.ready();
         }
         let stopping = CancellationToken::new();
         let _stop_when_dropped = stopping.clone().drop_guard();
@@ -214,13 +221,20 @@ where
 
     /// One worker: lease, handle, settle, until told to stop.
     async fn work(self: Arc<Self>, stopping: CancellationToken, mut rng: Rng) -> Result {
-        let want = Want::one().hold(self.hold).owner(self.owner);
+        let context = self.context.as_ref();
+        let owner =
+            context.map_or(0, |own| hash::of(format!("{}/{} {}", own.namespace(), own.pod(), own.name()).as_bytes()));
+        let want = Want::one().hold(self.hold).owner(owner);
         let mut refused = 0;
         loop {
+            if stopping.is_cancelled() {
+                return Ok(());
+            }
+            let mut answer = self.broker.lease(&self.subscription, want);
             let leased = tokio::select! {
                 biased;
-                () = stopping.cancelled() => return Ok(()),
-                leased = self.broker.lease(&self.subscription, want) => leased,
+                () = stopping.cancelled() => return self.hand_back(answer, &mut rng).await,
+                leased = &mut answer => leased,
             };
             match leased {
                 Ok(deliveries) => {
@@ -230,7 +244,7 @@ where
                     }
                 }
                 Err(error) if error.is_retryable() => {
-                    tracing::warn!(subscription = %self.subscription, error = %error.chain(), "no lease for now");
+                    self.note(format_args!("no lease for now: {}", error.chain()));
                     let wait = error.retry_after().unwrap_or_else(|| RECONNECT.wait(refused, &mut rng));
                     refused += 1;
                     tokio::select! {
@@ -244,6 +258,19 @@ where
         }
     }
 
+    /// Gives back what a lease had taken already when it was given up: calls act when they are made.
+    async fn hand_back(&self, answer: Answer<'_, Few<Delivery>>, rng: &mut Rng) -> Result {
+        let Answer::Now(Some(Ok(deliveries))) = answer else { return Ok(()) };
+        let mut step = Step::new();
+        for delivery in deliveries {
+            step = step.retry(Retry::new(delivery.lease).charge(Charge::Nothing));
+        }
+        match self.settle(step, rng).await {
+            Err(error) if error.kind() == Kind::LeaseLost => Ok(()), // it went back by itself
+            settled => settled,
+        }
+    }
+
     /// Works on one message for as long as its lease is held.
     async fn handle(&self, delivery: Delivery, stopping: &CancellationToken, rng: &mut Rng) -> Result {
         let (lease, attempts) = (delivery.lease, delivery.attempts);
@@ -251,10 +278,14 @@ where
         let id = message.id();
         let work = async {
             let step = match self.policy.spent(attempts) {
-                Some(reason) => Step::new().reject(super::Reject::new(lease, reason)),
+                Some(reason) => Step::new().reject(Reject::new(lease, reason)),
                 None => {
                     let end = self.call(message, stopping).await;
-                    tracing::debug!(subscription = %self.subscription, message = %id, ?end, "handled");
+                    match &end {
+                        End::Done | End::Unstarted => {}
+                        End::Failed(error) => self.note(format_args!("message {id} failed: {}", error.chain())),
+                        End::Panicked(panic) => self.note(format_args!("message {id} panicked: {panic}")),
+                    }
                     self.policy.settle(end, lease, attempts, rng)
                 }
             };
@@ -263,12 +294,12 @@ where
         tokio::select! {
             biased;
             lost = self.renew(lease) => {
-                tracing::warn!(subscription = %self.subscription, message = %id, error = %lost, "given up: its lease is lost");
+                self.note(format_args!("message {id} given up: {lost}"));
                 Ok(())
             }
             settled = work => match settled {
                 Err(error) if error.kind() == Kind::LeaseLost => {
-                    tracing::warn!(subscription = %self.subscription, message = %id, error = %error, "done, but too late");
+                    self.note(format_args!("message {id} handled too late: {error}"));
                     Ok(())
                 }
                 settled => settled,
@@ -293,6 +324,13 @@ where
             }
         };
         AssertUnwindSafe(call).catch_unwind().await.unwrap_or_else(|panic| End::Panicked(message_of(&*panic)))
+    }
+
+    fn note(&self, what: fmt::Arguments<'_>) {
+        tracing::warn!(subscription = %self.subscription, "{what}");
+        if let Some(context) = &self.context {
+            context.log(format!("{}: {what}", self.subscription));
+        }
     }
 
     /// Holds the lease until it is lost; ends with the reason.
@@ -324,6 +362,28 @@ where
                 settled => return settled,
             }
         }
+    }
+}
+
+/// Its workers are tasks of the container: a kill ends them at their next await, and what they held comes back when its
+/// leases have run out. Failures go to the container's log.
+impl<S> Container for Consume<S>
+where
+    S: Service<Message, Response = ()> + Clone + Send + Sync + 'static,
+    S::Error: Into<BoxError> + 'static,
+    S::Future: Send,
+{
+    fn run(&self, context: Context) -> BoxFuture<'static, Result> {
+        let seed = self.seed.unwrap_or_else(|| context.seed());
+        let pump = Consume { seed: Some(seed), context: Some(context.clone()), ..self.clone() };
+        let stopped = context.stopped();
+        Box::pin(pump.pump(stopped, move |worker| {
+            let worker = context.spawn(worker);
+            Box::pin(async move {
+                let ended = worker.await;
+                ended.unwrap_or_else(|error| Err(Error::new(Kind::Panicked, "a worker is gone").because(error)))
+            })
+        }))
     }
 }
 
