@@ -66,12 +66,3 @@ fn reason(container: &ContainerStatus) -> Option<String> {
     let said = waiting.as_ref().map(|waiting| &waiting.reason).or(terminated.as_ref().map(|ended| &ended.reason));
     said.filter(|reason| !reason.is_empty()).cloned()
 }
-
-/// Why a container of a pod waits, in a sentence; none where nothing is to be said.
-pub(crate) fn message(pod: &Object) -> Result<Option<String>> {
-    let status = pod.view::<PodStatus>()?;
-    let all = status.init_container_statuses.iter().chain(&status.container_statuses);
-    let mut waiting = all.filter_map(|container| container.state.waiting.as_ref()).map(|waiting| &waiting.message);
-    let unmet = status.conditions.iter().map(|condition| &condition.message);
-    Ok(waiting.find(|message| !message.is_empty()).or(unmet.clone().find(|message| !message.is_empty())).cloned())
-}

@@ -108,12 +108,12 @@ async fn run_shop(arguments: &Arguments) -> Result<bool> {
         None => None,
     };
     if let Some(door) = &door {
-        println!("the shop is open on http://{}/", door.address());
+        println!("the shop is open on http://{}/", door);
     }
     let length = arguments.seconds.unwrap_or(Duration::from_secs(13)); // with opening and closing about 15 s
     let summary = show::play(&shop, arguments.seed, length, &mut table).await?;
     if let Some(door) = &door {
-        println!("the shoppers are gone, the shop stays open on http://{}/ until Ctrl-C", door.address());
+        println!("the shoppers are gone, the shop stays open on http://{}/ until Ctrl-C", door);
         tokio::signal::ctrl_c().await?;
     }
     shop.close().await;

@@ -2,12 +2,9 @@
 
 use super::{inspect, standins};
 use seedpod::{
-    Error, Kind as ErrorKind, Result,
+    Error, Kind, Result,
     base::{Seed, time},
-    cluster::{
-        Cluster,
-        object::{Kind, Object},
-    },
+    cluster::{Cluster, object::Object},
 };
 use std::{collections::BTreeSet, fmt, time::Duration};
 
@@ -50,11 +47,11 @@ pub(crate) async fn run(manifest: &str, seed: Seed, within: Duration, mut tell: 
     let began = time::now();
     let mut told = BTreeSet::new();
     loop {
-        let deployments = cluster.list(Kind::DEPLOYMENT);
+        let deployments = cluster.list("deployments")?;
         if deployments.is_empty() {
-            return Err(Error::new(ErrorKind::NotFound, "there is no workload in this manifest"));
+            return Err(Error::new(Kind::NotFound, "there is no workload in this manifest"));
         }
-        let pods = cluster.list(Kind::POD);
+        let pods = cluster.list("pods")?;
         let mut missing = Vec::new();
         for deployment in &deployments {
             if !inspect::is_available(deployment)? {
@@ -66,9 +63,9 @@ pub(crate) async fn run(manifest: &str, seed: Seed, within: Duration, mut tell: 
         let hopeless = !missing.is_empty() && all_hopeless(&missing, &pods)?;
         if missing.is_empty() || hopeless || began.elapsed() >= within {
             for deployment in &missing {
-                tell(why(deployment, &pods)?);
+                tell(why(&cluster, deployment).await);
             }
-            cluster.stop().await;
+            cluster.shutdown().await;
             return Ok(Summary { workloads: deployments.len(), available: deployments.len() - missing.len() });
         }
         time::sleep(INTERVAL).await;
@@ -88,14 +85,10 @@ fn all_hopeless(missing: &[&Object], pods: &[Object]) -> Result<bool> {
 }
 
 /// Why a workload is not available.
-fn why(deployment: &Object, pods: &[Object]) -> Result<String> {
-    let (wanted, available) = inspect::available(deployment)?;
-    let mut said = format!("{} is not available: {available} of {wanted} pods are", deployment.name());
-    for pod in inspect::pods(deployment, pods)? {
-        if !inspect::is_ready(pod)? {
-            said.push_str(&format!("; {} is {}", pod.name(), inspect::word(pod)?));
-            said.extend(inspect::message(pod)?.map(|message| format!(" ({message})")));
-        }
+async fn why(cluster: &Cluster, deployment: &Object) -> String {
+    let name = format!("deployment/{}/{}", deployment.namespace(), deployment.name());
+    match cluster.available(&name).within(Duration::ZERO).await {
+        Ok(()) => format!("{name} has just become available"),
+        Err(error) => error.to_string(),
     }
-    Ok(said)
 }

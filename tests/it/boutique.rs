@@ -24,7 +24,6 @@ use example::{
 use seedpod::{
     Error, Kind, Result,
     base::{Seed, time},
-    cluster::object,
     pod::{Context, Image},
     queue::{self, Message, Topic},
 };
@@ -139,7 +138,7 @@ async fn manifests_online_boutique_without_a_frontend_keeps_its_load_generator_w
     let cluster = manifest::start(&online_boutique(), Seed::new(1)).await.unwrap();
     cluster.scale("deployment/frontend", 0).await.unwrap();
     let waits = |after: u64| {
-        let pods = cluster.list(object::Kind::POD);
+        let pods = cluster.list("pods").unwrap();
         let pod = pods.iter().find(|pod| pod.name().starts_with("loadgenerator-")).unwrap();
         assert_eq!(inspect::word(pod).unwrap(), "Init:0/1", "after {after} s");
     };
@@ -147,9 +146,9 @@ async fn manifests_online_boutique_without_a_frontend_keeps_its_load_generator_w
         time::sleep(Duration::from_secs(10)).await;
         waits(after);
     }
-    let frontend = cluster.list(object::Kind::POD).into_iter().filter(|pod| pod.name().starts_with("frontend-"));
+    let frontend = cluster.list("pods").unwrap().into_iter().filter(|pod| pod.name().starts_with("frontend-"));
     assert_eq!(frontend.count(), 0);
-    cluster.stop().await;
+    cluster.shutdown().await;
 }
 
 #[tokio::test(start_paused = true)]
