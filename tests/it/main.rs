@@ -8,6 +8,7 @@
 )]
 #![allow(clippy::disallowed_macros, reason = "tests may print")]
 
+mod boutique;
 mod cluster;
 mod control;
 mod examples;
