@@ -1,4 +1,6 @@
 //! The cluster from outside.
 
+mod life;
 mod scenario;
 mod schedule;
+mod world;
