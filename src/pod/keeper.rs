@@ -1,18 +1,17 @@
 //! Keeps one pod: obeys the machine. One task per pod gives effect to its orders and waits for the next thing to happen.
 
 use super::{
-    Check, ContainerSpec, Context, Exit, Hook, Output, PodSpec, Status,
-    container::{Exited, Resolved},
+    ContainerSpec, Context, Output, PodSpec, Status,
+    container::Resolved,
     context::Stop,
+    errand,
     log::Log,
     machine::{Event, Machine, Order},
-    probe::{self, Outcome},
     slot::Role,
-    spec::Which,
 };
 use crate::{
     base::{
-        Deadline, Error, Kind, Result, Seed,
+        Error, Kind, Result, Seed,
         sync::{
             Arc, Lock,
             atomic::{AtomicBool, AtomicU64, Ordering},
@@ -21,8 +20,7 @@ use crate::{
     },
     net::{Host, HostOptions, Net, Scope},
 };
-use futures::FutureExt;
-use std::{any::Any, panic::AssertUnwindSafe, time::Duration};
+use std::{any::Any, time::Duration};
 use tokio::sync::Notify;
 use tokio_util::task::AbortOnDropHandle;
 
@@ -131,9 +129,12 @@ impl Keeper {
             for order in orders {
                 self.obey(order);
             }
+            if over {
+                self.end(); // first: who hears of it finds the address free
+            }
             self.announce();
             if over {
-                break self.end();
+                return;
             }
             match deadline {
                 None => self.wake.notified().await,
@@ -176,7 +177,7 @@ impl Keeper {
             Order::Start { slot, instance, image } => self.begin(slot, instance, image),
             Order::PreStop { slot, instance } => {
                 if let Some(context) = self.live(slot, Some(instance)) {
-                    context.clone().spawn(pre_stop(context));
+                    context.clone().spawn(errand::pre_stop(context));
                 }
             }
             Order::Signal { slot } => {
@@ -192,7 +193,7 @@ impl Keeper {
             Order::End { slot, instance } => self.bury(slot, instance),
             Order::Probe { slot, instance, which } => {
                 if let Some(context) = self.live(slot, Some(instance)) {
-                    context.clone().spawn(examine(context, which));
+                    context.clone().spawn(errand::examine(context, which));
                 }
             }
         }
@@ -223,9 +224,9 @@ impl Keeper {
             *place = Some(context.clone());
         }
         // the function itself is foreign code: it is called inside the task, where its panic is caught
-        context.clone().spawn(run(context.clone()));
+        context.clone().spawn(errand::run(context.clone()));
         if context.0.declared.spec.post_start.is_some() {
-            context.clone().spawn(post_start(context));
+            context.clone().spawn(errand::post_start(context));
         }
     }
 
@@ -243,18 +244,18 @@ impl Keeper {
         drop(context);
         scope.kill();
         if scope.tasks() == 0 {
-            self.buried(slot, instance, &scope);
+            self.buried(slot, instance);
             return;
         }
         let keeper = self.clone();
         self.host.scope().spawn(async move {
             scope.gone().await;
-            keeper.buried(slot, instance, &scope);
+            keeper.buried(slot, instance);
         });
     }
 
-    fn buried(&self, slot: usize, instance: u32, _scope: &Scope) {
-        self.state.lock().scopes.retain(|scope| scope.tasks() > 0 || !scope.is_dead());
+    fn buried(&self, slot: usize, instance: u32) {
+        self.state.lock().scopes.retain(|scope| !scope.is_dead() || scope.tasks() > 0);
         self.tell(Event::Gone { slot, instance });
     }
 
@@ -301,13 +302,16 @@ impl Keeper {
     pub(super) async fn changed(&self, seen: u64) -> Status {
         loop {
             let changed = self.changed.notified(); // before the look, so that no change is missed
-            let state = self.state.lock();
-            if state.machine.version() != seen {
-                return state.machine.status(self.host.ip());
+            if let Some(status) = self.status_since(seen) {
+                return status;
             }
-            drop(state);
             changed.await;
         }
+    }
+
+    fn status_since(&self, seen: u64) -> Option<Status> {
+        let state = self.state.lock();
+        (state.machine.version() != seen).then(|| state.machine.status(self.host.ip()))
     }
 
     /// Runs a command in the running instance of this container.
@@ -333,111 +337,8 @@ impl Keeper {
     }
 }
 
-/// Tells the machine when it is dropped, however that happens: at the end, by a panic, by an abort. The futures below
-/// make it before they are first polled, so that even one that never is tells.
-struct Tell {
-    context: Context,
-    event: Option<Event>,
-}
-
-impl Tell {
-    /// What it tells unless [`instead`](Tell::instead) says otherwise.
-    fn new(context: &Context, event: Event) -> Self {
-        Tell { context: context.clone(), event: Some(event) }
-    }
-
-    fn instead(&mut self, event: Event) {
-        self.event = Some(event);
-    }
-}
-
-impl Drop for Tell {
-    fn drop(&mut self) {
-        if let Some(event) = self.event.take() {
-            self.context.0.keeper.tell(event);
-        }
-    }
-}
-
-/// The main task of an instance.
-fn run(context: Context) -> impl Future<Output = ()> + Send {
-    let (slot, instance) = (context.0.slot, context.0.number);
-    let mut over = Tell::new(&context, Event::Exited { slot, instance, exit: Exited::killed() });
-    async move {
-        let container = context.0.image.clone();
-        let end = AssertUnwindSafe(async move { container.run(context).await }).catch_unwind().await;
-        let exit = match end {
-            Ok(Ok(())) => Exited { code: 0, message: Default::default() },
-            Ok(Err(error)) => Exited { code: Exit::code_of(&error), message: error.chain().into() },
-            Err(panic) => Exited { code: Exit::PANICKED, message: format!("panicked: {}", panic_text(&*panic)).into() },
-        };
-        over.instead(Event::Exited { slot, instance, exit });
-    }
-}
-
-fn post_start(context: Context) -> impl Future<Output = ()> + Send {
-    let (slot, instance) = (context.0.slot, context.0.number);
-    let failure = Some("post-start hook: it panicked".into());
-    let mut over = Tell::new(&context, Event::PostStarted { slot, instance, failure });
-    async move {
-        let failure = match run_hook(context.0.declared.spec.post_start.as_ref(), &context).await {
-            Ok(()) => None,
-            Err(error) => Some(format!("post-start hook: {}", error.chain()).into()),
-        };
-        over.instead(Event::PostStarted { slot, instance, failure });
-    }
-}
-
-fn pre_stop(context: Context) -> impl Future<Output = ()> + Send {
-    let (slot, instance) = (context.0.slot, context.0.number);
-    let over = Tell::new(&context, Event::PreStopped { slot, instance });
-    async move {
-        if let Err(error) = run_hook(context.0.declared.spec.pre_stop.as_ref(), &context).await {
-            context.log(format!("pre-stop hook: {}", error.chain()));
-        }
-        drop(over);
-    }
-}
-
-async fn run_hook(hook: Option<&Hook>, context: &Context) -> Result {
-    match hook {
-        None => Ok(()),
-        Some(Hook::Sleep(wait)) => {
-            time::sleep(*wait).await;
-            Ok(())
-        }
-        Some(Hook::Exec(command)) => probe::run(&Check::Exec(command.clone()), context).await,
-        Some(Hook::Function(function)) => function(context.clone()).await,
-        Some(Hook::Http { port, path }) => {
-            let check = Check::Http { port: *port, path: path.clone(), headers: Vec::new() };
-            probe::run(&check, context).await
-        }
-    }
-}
-
-/// One check of an instance.
-fn examine(context: Context, which: Which) -> impl Future<Output = ()> + Send {
-    let (slot, instance) = (context.0.slot, context.0.number);
-    let result = move |outcome, message: Option<String>| {
-        let message = message.map(|message| format!("{} probe: {message}", which.as_str()).into());
-        Event::Probed { slot, instance, which, outcome, message }
-    };
-    let mut over = Tell::new(&context, result(Outcome::Failure, Some("it panicked".into())));
-    async move {
-        let Some(probe) = context.0.declared.spec.probe(which) else { return };
-        let end = Deadline::within(probe.timeout).bound(probe::run(&probe.check, &context)).await;
-        over.instead(match end {
-            Ok(Ok(())) => result(Outcome::Success, None),
-            // the check cannot be made at all: that says nothing of the container
-            Ok(Err(error)) if error.kind() == Kind::Unsupported => result(Outcome::Unknown, Some(error.chain())),
-            Ok(Err(error)) => result(Outcome::Failure, Some(error.chain())),
-            Err(_) => result(Outcome::Failure, Some(format!("no answer within {:?}", probe.timeout))),
-        });
-    }
-}
-
 /// What a panic said, where it said it in words.
-fn panic_text(panic: &(dyn Any + Send)) -> String {
+pub(super) fn panic_text(panic: &(dyn Any + Send)) -> String {
     let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
     text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "not in words".into())
 }

@@ -14,11 +14,12 @@
 //! - [`Volume`]: files that the containers of a pod share
 //! - [`serve`]: the pump from connections to calls
 //!
-//! Inside, `machine` decides (pure: events and the time in, orders out), `keeper` obeys (tasks, scopes, timers), and
-//! `handle` is what the owner holds.
+//! Inside, `machine` decides (pure: events and the time in, orders out), `keeper` obeys (tasks, scopes, timers),
+//! `errand` is what runs beside it, and `handle` is what the owner holds.
 
 mod container;
 mod context;
+mod errand;
 mod handle;
 #[cfg(feature = "http")]
 mod http;

@@ -11,9 +11,11 @@
 mod cluster;
 mod control;
 mod http;
+mod manifest;
 mod net;
 mod pod;
 mod queue;
+mod schedule;
 mod serving;
 mod store;
 mod tidy;

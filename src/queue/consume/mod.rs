@@ -6,7 +6,10 @@ mod verdict;
 pub use message::Message;
 
 use super::{Broker, Delivery, Lease, Step, Subscription, TopicOptions, Want};
-use crate::base::{Backoff, BoxError, Error, Kind, Result, Rng, Seed, time};
+use crate::{
+    base::{Backoff, BoxError, Error, Kind, Result, Rng, Seed, hash, time},
+    pod::{Container, Context},
+};
 use futures::{
     FutureExt, StreamExt,
     future::{BoxFuture, Either},
@@ -58,7 +61,7 @@ use verdict::{End, Policy};
 ///
 /// let mailer = tower::service_fn(|order: Message| async move {
 ///     assert_eq!(order.json::<String>()?, "a book");
-///     seedpod::Result::Ok(())
+///     Ok::<_, seedpod::Error>(())
 /// });
 /// let pump = queue::consume(broker.clone(), orders.subscription("mailer"), mailer).concurrency(4);
 /// pump.run_until(tokio::time::sleep(Duration::from_secs(1))).await?;
@@ -85,7 +88,7 @@ where
         },
         declare: None,
         seed: None,
-        owner: 0,
+        context: None,
     }
 }
 
@@ -101,7 +104,8 @@ pub struct Consume<S> {
     policy: Policy,
     declare: Option<TopicOptions>,
     seed: Option<Seed>,
-    owner: u64,
+    /// The container that it runs as.
+    context: Option<Context>,
 }
 
 impl<S> Consume<S> {
@@ -169,11 +173,11 @@ where
     /// # Errors
     /// Those of [`consume`].
     pub async fn run_until(self, stop: impl Future<Output = ()>) -> Result {
-        self.run(stop, |worker| worker).await
+        self.pump(stop, |worker| worker).await
     }
 
     /// Runs its workers where `spawn` puts them.
-    async fn run(
+    async fn pump(
         self,
         stop: impl Future<Output = ()>,
         spawn: impl Fn(BoxFuture<'static, Result>) -> BoxFuture<'static, Result>,
@@ -183,6 +187,9 @@ where
                 options.subscriptions.push(self.subscription.name.clone());
             }
             self.broker.declare(&self.subscription.topic, options).await?;
+        }
+        if let Some(context) = &self.context {
+            context.ready();
         }
         let stopping = CancellationToken::new();
         let _stop_when_dropped = stopping.clone().drop_guard();
@@ -214,7 +221,10 @@ where
 
     /// One worker: lease, handle, settle, until told to stop.
     async fn work(self: Arc<Self>, stopping: CancellationToken, mut rng: Rng) -> Result {
-        let want = Want::one().hold(self.hold).owner(self.owner);
+        let context = self.context.as_ref();
+        let owner =
+            context.map_or(0, |own| hash::of(format!("{}/{} {}", own.namespace(), own.pod(), own.name()).as_bytes()));
+        let want = Want::one().hold(self.hold).owner(owner);
         let mut refused = 0;
         loop {
             let leased = tokio::select! {
@@ -230,7 +240,7 @@ where
                     }
                 }
                 Err(error) if error.is_retryable() => {
-                    tracing::warn!(subscription = %self.subscription, error = %error.chain(), "no lease for now");
+                    self.note(format_args!("no lease for now: {}", error.chain()));
                     let wait = error.retry_after().unwrap_or_else(|| RECONNECT.wait(refused, &mut rng));
                     refused += 1;
                     tokio::select! {
@@ -254,7 +264,11 @@ where
                 Some(reason) => Step::new().reject(super::Reject::new(lease, reason)),
                 None => {
                     let end = self.call(message, stopping).await;
-                    tracing::debug!(subscription = %self.subscription, message = %id, ?end, "handled");
+                    match &end {
+                        End::Done | End::Unstarted => {}
+                        End::Failed(error) => self.note(format_args!("message {id} failed: {}", error.chain())),
+                        End::Panicked(panic) => self.note(format_args!("message {id} panicked: {panic}")),
+                    }
                     self.policy.settle(end, lease, attempts, rng)
                 }
             };
@@ -263,12 +277,12 @@ where
         tokio::select! {
             biased;
             lost = self.renew(lease) => {
-                tracing::warn!(subscription = %self.subscription, message = %id, error = %lost, "given up: its lease is lost");
+                self.note(format_args!("message {id} given up: {lost}"));
                 Ok(())
             }
             settled = work => match settled {
                 Err(error) if error.kind() == Kind::LeaseLost => {
-                    tracing::warn!(subscription = %self.subscription, message = %id, error = %error, "done, but too late");
+                    self.note(format_args!("message {id} handled too late: {error}"));
                     Ok(())
                 }
                 settled => settled,
@@ -293,6 +307,13 @@ where
             }
         };
         AssertUnwindSafe(call).catch_unwind().await.unwrap_or_else(|panic| End::Panicked(message_of(&*panic)))
+    }
+
+    fn note(&self, what: fmt::Arguments<'_>) {
+        tracing::warn!(subscription = %self.subscription, "{what}");
+        if let Some(context) = &self.context {
+            context.log(format!("{}: {what}", self.subscription));
+        }
     }
 
     /// Holds the lease until it is lost; ends with the reason.
@@ -324,6 +345,28 @@ where
                 settled => return settled,
             }
         }
+    }
+}
+
+/// Its workers are tasks of the container: a kill ends them at their next await, and what they held comes back when its
+/// leases have run out. Failures go to the container's log.
+impl<S> Container for Consume<S>
+where
+    S: Service<Message, Response = ()> + Clone + Send + Sync + 'static,
+    S::Error: Into<BoxError> + 'static,
+    S::Future: Send,
+{
+    fn run(&self, context: Context) -> BoxFuture<'static, Result> {
+        let seed = self.seed.unwrap_or_else(|| context.seed());
+        let pump = Consume { seed: Some(seed), context: Some(context.clone()), ..self.clone() };
+        let stopped = context.stopped();
+        Box::pin(pump.pump(stopped, move |worker| {
+            let worker = context.spawn(worker);
+            Box::pin(async move {
+                let ended = worker.await;
+                ended.unwrap_or_else(|error| Err(Error::new(Kind::Panicked, "a worker is gone").because(error)))
+            })
+        }))
     }
 }
 

@@ -6,6 +6,8 @@ mod dedup;
 mod lanes;
 mod leases;
 mod settle;
+#[cfg(test)]
+mod tests;
 
 pub(in crate::queue) use arrived::{Effects, Waiter};
 
@@ -123,11 +125,11 @@ impl Table {
         for name in wanted {
             self.subscribe(topic, name);
         }
-        if let Some(dead) = dead
-            && !self.topic_places.contains_key(&dead)
-        {
-            self.ensure(&dead, TopicOptions::new(), true)?;
-            self.subscribe(&dead, Name::from(DEAD_LETTERS));
+        if let Some(dead) = dead {
+            if !self.topic_places.contains_key(&dead) {
+                self.ensure(&dead, TopicOptions::new(), true)?;
+            }
+            self.subscribe(&dead, Name::from(DEAD_LETTERS)); // whoever else reads them: they are kept
         }
         Ok(())
     }
