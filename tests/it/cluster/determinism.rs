@@ -46,8 +46,8 @@ fn history(seed: u64) -> Vec<String> {
         cluster.apply(&[shop("web", 4), shop("cart", 3)].join("---")).await.unwrap();
         cluster.available("deployment/web").await.unwrap();
         cluster.available("deployment/cart").await.unwrap();
-        let (web, cart) = (Traffic::start(&cluster, "http://web/", 4), Traffic::start(&cluster, "http://cart/", 4));
-        time::sleep(Duration::from_secs(1)).await;
+        let (web, cart) = (Traffic::start(&cluster, "http://web/", 8), Traffic::start(&cluster, "http://cart/", 8));
+        time::sleep(Duration::from_secs(3)).await;
         let mut victims = pods(&cluster, "cart");
         Seed::new(seed).fork("victims").rng().shuffle(&mut victims);
         cluster.kill_pod(victims[0].name()).await.unwrap();

@@ -76,7 +76,7 @@ async fn readiness_decides_about_traffic_and_liveness_about_restarts() {
         http::serve(listener, tower::service_fn(answer)).until(context.stopped()).await
     }
     let cluster = builder(1).image("moody", moody).start().await.unwrap();
-    let probes = "readinessProbe: {httpGet: {path: /ready, port: web}, periodSeconds: 2}
+    let probes = "readinessProbe: {httpGet: {path: /ready, port: web}, periodSeconds: 7}
         livenessProbe: {httpGet: {path: /alive, port: 8080}, periodSeconds: 10, failureThreshold: 2}
         ports: [{name: web, containerPort: 8080}]";
     let old = "readinessProbe: {httpGet: {path: /, port: 8080}, periodSeconds: 1}";

@@ -22,13 +22,11 @@ use tower::{Service, ServiceBuilder, ServiceExt};
 pub(super) struct Traffic {
     stop: Arc<AtomicBool>,
     clients: Vec<tokio::task::JoinHandle<(u64, u64)>>,
-    pub(super) sent: Arc<AtomicU64>,
 }
 
 impl Traffic {
     pub(super) fn start(cluster: &Cluster, url: &'static str, clients: u64) -> Traffic {
         let stop = Arc::new(AtomicBool::new(false));
-        let sent = Arc::new(AtomicU64::new(0));
         let clients = (0..clients).map(|number| {
             let client = Client::new(cluster.host());
             let send = tower::service_fn(move |request: ::http::Request<Bytes>| {
@@ -37,14 +35,13 @@ impl Traffic {
             });
             let retry = RetryLayer::new().attempts(5).classify(HttpStatus).seed(Seed::new(number));
             let mut service = ServiceBuilder::new().layer(retry).service(send);
-            let (stop, sent) = (stop.clone(), sent.clone());
+            let stop = stop.clone();
             tokio::spawn(async move {
                 let (mut all, mut failed) = (0, 0);
                 while !stop.load(Relaxed) {
                     let request = ::http::Request::get(url).body(Bytes::new()).unwrap();
                     let answer = service.ready().await.unwrap().call(request).await;
                     all += 1;
-                    sent.fetch_add(1, Relaxed);
                     match answer {
                         Ok(response) if response.status().is_success() => drop(response.into_body().collect().await),
                         other => {
@@ -58,7 +55,7 @@ impl Traffic {
             })
         });
         let clients = clients.collect();
-        Traffic { stop, clients, sent }
+        Traffic { stop, clients }
     }
 
     pub(super) async fn stop(self) -> (u64, u64) {
