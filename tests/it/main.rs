@@ -10,6 +10,7 @@
 
 mod cluster;
 mod control;
+mod examples;
 mod http;
 mod manifest;
 mod net;
