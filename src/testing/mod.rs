@@ -1,1 +1,8 @@
-//! testing
+//! Beside the floors: what you test your own services with.
+//!
+//! It may use every module; none uses it. It refuses to know any test framework: a check is a function that returns what
+//! it found.
+//!
+//! - [`readiness`]: does a layer keep the rule of readiness?
+
+pub mod readiness;
