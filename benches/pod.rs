@@ -14,8 +14,8 @@ use seedpod::{
 use std::{hint::black_box, time::Duration};
 use tokio::runtime::{Builder, Runtime};
 
-/// Pods at a time: as many as a busy process has.
-const PODS: u64 = 1000;
+/// Pods at a time: few enough that a round is over before the system gives the core to another process.
+const PODS: u64 = 100;
 
 async fn listen(context: Context, port: u16) -> Result {
     let _listener = context.listen(port).await?;
@@ -111,5 +111,26 @@ fn pods(criterion: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, pods);
+/// What a running pod holds, where the system tells: resident memory before and after many.
+#[expect(clippy::disallowed_macros, reason = "a benchmark reports")]
+fn memory(_: &mut Criterion) {
+    const MANY: usize = 20_000;
+    let resident = || -> Option<usize> {
+        let pages = std::fs::read_to_string("/proc/self/statm").ok()?;
+        Some(pages.split_whitespace().nth(1)?.parse::<usize>().ok()? * 4096)
+    };
+    let Ok(runtime) = Builder::new_current_thread().enable_all().build() else { return };
+    let net = Net::memory().build();
+    let before = resident();
+    let pods = runtime.block_on(start(&net, (0..MANY).map(|_| spec()).collect()));
+    if let (Some(before), Some(after)) = (before, resident()) {
+        println!(
+            "pod/memory              {} bytes each, of {} that run",
+            after.saturating_sub(before) / MANY,
+            pods.len()
+        );
+    }
+}
+
+criterion_group!(benches, memory, pods);
 criterion_main!(benches);

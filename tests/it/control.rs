@@ -492,14 +492,14 @@ async fn stop_finishes_what_is_queued_and_drop_does_not() -> Result {
 }
 
 #[derive(Clone)]
-struct Pod {
+struct Member {
     owner: &'static str,
 }
 
 #[tokio::test(start_paused = true)]
 async fn several_sources_feed_one_queue_and_old_owners_are_named() -> Result {
     let sets: Store<u32> = Store::new();
-    let pods: Store<Pod> = Store::builder().ring(2).tombstones(1).build();
+    let pods: Store<Member> = Store::builder().ring(2).tombstones(1).build();
     let log: Log = Log::default();
     let busy = Arc::new(tokio::sync::Semaphore::new(1));
     let handler = service_fn({
@@ -513,7 +513,7 @@ async fn several_sources_feed_one_queue_and_old_owners_are_named() -> Result {
             }
         }
     });
-    let owners = |change: &Change<Pod>| {
+    let owners = |change: &Change<Member>| {
         assert!(!matches!(change, Change::Reset { .. }));
         change.values().map(|pod| Key::from(["sets", pod.owner])).collect()
     };
@@ -527,15 +527,15 @@ async fn several_sources_feed_one_queue_and_old_owners_are_named() -> Result {
         keys
     };
     assert_eq!(said().await, ["sets/a"]);
-    pods.put("pods/1", Pod { owner: "a" }).await?;
-    pods.put("pods/2", Pod { owner: "c" }).await?;
+    pods.put("pods/1", Member { owner: "a" }).await?;
+    pods.put("pods/2", Member { owner: "c" }).await?;
     assert_eq!(said().await, ["sets/a", "sets/c"]);
     // more than the ring holds and than is remembered, in one go: the watch is told everything anew
     for _ in 0..10 {
-        pods.put("pods/x", Pod { owner: "x" }).await?;
+        pods.put("pods/x", Member { owner: "x" }).await?;
         pods.remove("pods/x").await?;
     }
-    pods.put("pods/1", Pod { owner: "b" }).await?;
+    pods.put("pods/1", Member { owner: "b" }).await?;
     pods.remove("pods/2").await?;
     assert_eq!(said().await, ["sets/a", "sets/b", "sets/c"], "the owner before, the owner now, and who lost one");
     running.stop().await

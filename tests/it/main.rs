@@ -11,6 +11,7 @@
 mod boutique;
 mod cluster;
 mod control;
+mod examples;
 mod http;
 mod manifest;
 mod net;

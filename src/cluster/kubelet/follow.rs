@@ -18,9 +18,7 @@ pub(super) async fn follow(plane: Arc<Plane>, object: Object, host_ip: String, m
         let deleting = || plane.get(object.key()).is_some_and(|entry| entry.value.metadata().is_deleting());
         let terminating = seen.stopping || deleting();
         // the object may be gone already; then there is nobody to tell
-        let _ = plane
-            .set_status::<PodStatus>(&object, |old| status::status(old, &seen, &host_ip, terminating))
-            .await;
+        let _ = plane.set_status::<PodStatus>(&object, |old| status::status(old, &seen, &host_ip, terminating)).await;
         for happening in happenings(before.as_ref(), &seen, &object) {
             match happening.warning {
                 true => plane.warn(&object, happening.reason, &happening.message, NAME).await,

@@ -94,6 +94,19 @@ impl Kubelet {
         self.pods.lock().get(key).cloned()
     }
 
+    /// Kills all pods, now.
+    pub(super) fn kill_all(&self) {
+        let pods = std::mem::take(&mut *self.pods.lock());
+        drop(pods); // each is killed as it is dropped, not under the lock
+    }
+
+    /// Ends all pods in order, each within its grace.
+    pub(super) async fn stop_all(&self) {
+        let pods: Vec<_> = self.pods.lock().values().cloned().collect();
+        futures::future::join_all(pods.iter().map(|running| running.pod.stop(running.pod.grace()))).await;
+        self.kill_all();
+    }
+
     /// The pods to look at because of a change.
     pub(super) fn keys(&self, change: &Change<Object>) -> Vec<Key> {
         let Some(object) = change.values().next() else { return Vec::new() };
@@ -104,7 +117,8 @@ impl Kubelet {
             }
             kind if kind == Kind::CONFIG_MAP || kind == Kind::SECRET => {
                 let pods = self.plane.within(Kind::POD, object.namespace());
-                let concerned = pods.into_iter().filter(|pod| pod.value.node().is_some() && mentions(&pod.value, object));
+                let concerned =
+                    pods.into_iter().filter(|pod| pod.value.node().is_some() && mentions(&pod.value, object));
                 concerned.map(|pod| pod.key).collect()
             }
             _ => Vec::new(),
@@ -340,19 +354,9 @@ fn mentions(pod: &Object, object: &Object) -> bool {
     let Ok(spec) = pod.view::<PodSpec>() else { return false };
     let name = object.name();
     let map = object.kind() == Kind::CONFIG_MAP;
-    let by_volume = spec.volumes.iter().any(|volume| {
-        let projected = volume.projected.iter().flat_map(|projected| &projected.sources);
-        match map {
-            true => {
-                let mut sources = volume.config_map.iter().chain(projected.filter_map(|it| it.config_map.as_ref()));
-                sources.any(|source| source.name == name)
-            }
-            false => {
-                let mut sources = projected.filter_map(|it| it.secret.as_ref());
-                volume.secret.as_ref().is_some_and(|source| source.secret_name == name)
-                    || sources.any(|source| source.name == name)
-            }
-        }
+    let by_volume = spec.volumes.iter().any(|volume| match map {
+        true => volume.config_map.as_ref().is_some_and(|source| source.name == name),
+        false => volume.secret.as_ref().is_some_and(|source| source.secret_name == name),
     });
     let by_variable = spec.containers.iter().chain(&spec.init_containers).any(|container| {
         let from = container.env_from.iter().any(|source| {
@@ -360,7 +364,8 @@ fn mentions(pod: &Object, object: &Object) -> bool {
             reference.as_ref().is_some_and(|reference| reference.name == name)
         });
         let sources = container.env.iter().filter_map(|variable| variable.value_from.as_ref());
-        let mut keys = sources.filter_map(|it| if map { it.config_map_key_ref.as_ref() } else { it.secret_key_ref.as_ref() });
+        let mut keys =
+            sources.filter_map(|it| if map { it.config_map_key_ref.as_ref() } else { it.secret_key_ref.as_ref() });
         from || keys.any(|reference| reference.name == name)
     });
     by_volume || by_variable

@@ -68,15 +68,7 @@ pub(super) fn files(site: &Site<'_>, declared: &Declared) -> Result<Option<Files
     if let Some(source) = &declared.secret {
         add(secret(&source.secret_name), &source.items, source.optional, format!("secret {:?}", source.secret_name))?;
     }
-    for source in declared.projected.iter().flat_map(|projected| &projected.sources) {
-        if let Some(source) = &source.config_map {
-            add(config(&source.name), &source.items, source.optional, format!("configmap {:?}", source.name))?;
-        }
-        if let Some(source) = &source.secret {
-            add(secret(&source.name), &source.items, source.optional, format!("secret {:?}", source.name))?;
-        }
-    }
-    Ok((projected || declared.projected.is_some()).then_some(files))
+    Ok(projected.then_some(files))
 }
 
 fn mount(volume: &str, message: &str) -> Problem {
