@@ -8,7 +8,7 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 #[derive(Debug)]
 pub(crate) struct Arguments {
     pub(crate) seed: Seed,
-    pub(crate) length: Duration,
+    pub(crate) seconds: Option<Duration>,
     pub(crate) serve: Option<SocketAddr>,
     pub(crate) manifest: Option<PathBuf>,
     pub(crate) help: bool,
@@ -19,7 +19,7 @@ impl Arguments {
     pub(crate) fn parse(arguments: impl IntoIterator<Item = String>) -> Result<Self> {
         let mut parsed = Arguments {
             seed: Seed::ambient(),
-            length: Duration::from_secs(13), // with start and end about 15 s
+            seconds: None,
             serve: None,
             manifest: None,
             help: false,
@@ -29,7 +29,9 @@ impl Arguments {
             match option.as_str() {
                 "--help" | "-h" => parsed.help = true,
                 "--seed" => parsed.seed = Seed::new(number(&option, arguments.next())?),
-                "--seconds" => parsed.length = Duration::from_secs(number(&option, arguments.next())?.clamp(1, 86_400)),
+                "--seconds" => {
+                    parsed.seconds = Some(Duration::from_secs(number(&option, arguments.next())?.clamp(1, 86_400)));
+                },
                 "--manifest" => parsed.manifest = Some(given(&option, arguments.next())?.into()),
                 "--serve" => {
                     let address = arguments.next_if(|next| !next.starts_with("--"));
@@ -57,4 +59,34 @@ fn number(option: &str, value: Option<String>) -> Result<u64> {
 
 fn mistake(message: String) -> Error {
     Error::new(Kind::Invalid, format!("{message}\n\n{HELP}")).at("command line")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(line: &str) -> Result<Arguments> {
+        Arguments::parse(line.split_whitespace().map(str::to_string))
+    }
+
+    #[test]
+    fn options_in_any_order() {
+        let parsed = parse("--serve --seed 7 --seconds 20").unwrap();
+        assert_eq!(parsed.serve, Some(([127, 0, 0, 1], 8080).into()));
+        assert_eq!((parsed.seed, parsed.seconds), (Seed::new(7), Some(Duration::from_secs(20))));
+        assert_eq!(parse("--serve [::1]:0").unwrap().serve.unwrap().port(), 0);
+        assert!(parse("-h").unwrap().help);
+    }
+
+    #[test]
+    fn mistakes_are_named() {
+        for (line, mistake) in [
+            ("--sed 7", r#""--sed" is no option of this program"#),
+            ("--seed", "--seed needs a value"),
+            ("--seed x", r#"--seed takes a whole number, not "x""#),
+            ("--serve 80", r#"--serve takes an address such as 127.0.0.1:8080, not "80""#),
+        ] {
+            assert_eq!(parse(line).unwrap_err().message().lines().next(), Some(mistake));
+        }
+    }
 }

@@ -3,7 +3,7 @@
 //! What came in with a request goes out with every call made for it: its deadline, which shrinks from hop to hop, and
 //! its idempotency key, which stays the same over all attempts and hops.
 
-use super::{refusal, shop::Shop};
+use super::refusal;
 use axum::{
     extract::{FromRef, FromRequestParts},
     http::request::Parts,
@@ -72,8 +72,8 @@ impl Caller {
     }
 
     /// The other services, as seen from outside of all pods.
-    pub(crate) fn outside(shop: &Shop) -> Self {
-        let stack = stack(shop.http(), Seed::ambient(), Duration::from_secs(10), 8);
+    pub(crate) fn outside(client: Client) -> Self {
+        let stack = stack(client, Seed::ambient(), Duration::from_secs(10), 8);
         Caller { stack, deadline: None, key: None }
     }
 

@@ -70,13 +70,14 @@ async fn kill(shop: &Shop, rng: &mut Rng) -> Result<String> {
     for _ in 0..10 {
         let pods = shop.pods("checkout")?;
         let Some(victim) = rng.choose(&pods) else { break };
-        if !busy(shop, &victim.name).await {
+        if !busy(shop, victim.name()).await {
             continue;
         }
-        shop.kill(&victim.name).await?;
-        let cut = stopped(shop, &victim.name).await;
+        shop.kill(victim.name()).await?;
+        let cut = stopped(shop, victim.name()).await;
         if cut.contains_key(CHECKOUT) {
-            return Ok(format!("killed {} on {}, in flight: {}", victim.name, victim.node, listed(&cut)));
+            let node = victim.node().unwrap_or_default();
+            return Ok(format!("killed {} on {node}, in flight: {}", victim.name(), listed(&cut)));
         }
     }
     Err(Error::new(Kind::Failed, "no checkout was in flight in any pod that was killed"))
@@ -113,9 +114,7 @@ fn listed(operations: &Operations) -> String {
 
 /// Drains a node, any but the one that keeps the shop's state.
 async fn drain(shop: &Shop, rng: &mut Rng) -> Result<String> {
-    let keeps = shop::KEEPS_STATE;
-    let nodes: Vec<_> = shop.nodes()?.into_iter().filter(|node| node != keeps).collect();
-    let node = rng.choose(&nodes).ok_or_else(|| Error::new(Kind::NotFound, "there is no node to drain"))?;
+    let node = rng.choose(&shop::OTHERS).ok_or_else(|| Error::new(Kind::NotFound, "there is no node to drain"))?;
     let begun = time::now();
     let moved = shop.drain(node).await?;
     Ok(format!("drained {node}: {moved} pods went elsewhere in {:.1} s", begun.elapsed().as_secs_f64()))
@@ -126,7 +125,7 @@ async fn rollout(shop: &Shop) -> Result<String> {
     let begun = time::now();
     shop.apply(&shop::MANIFEST.replace("shop/recommendation:v1", "shop/recommendation:v2")).await?;
     shop.settled(SETTLED_WITHIN).await?;
-    let asked: Recommended = Caller::outside(shop).get("http://recommendation/recommendations?products=mug").await?;
+    let asked: Recommended = Caller::outside(shop.http()).get("http://recommendation/recommendations?products=mug").await?;
     let Recommended { version, reason, .. } = asked;
     Ok(format!("rolled recommendation to {version} in {:.1} s: {reason:?}", begun.elapsed().as_secs_f64()))
 }

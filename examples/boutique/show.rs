@@ -75,5 +75,5 @@ pub(crate) async fn play(shop: &Shop, seed: Seed, length: Duration, table: &mut 
     for failure in &tally.failures {
         table.say(&format!("failed: {failure}"))?;
     }
-    summary::take(&Caller::outside(shop), &tally, shop.restarts()?, time::now() + WORKED_OFF_WITHIN).await
+    summary::take(&Caller::outside(shop.http()), &tally, shop.restarts()?, time::now() + WORKED_OFF_WITHIN).await
 }

@@ -4,14 +4,14 @@
 //! still knows what was in flight in one that has been killed.
 
 use seedpod::base::{
-    sync::Lock,
+    sync::{Arc, Lock},
     time::{self, Instant},
 };
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, time::Duration};
 
-/// What all pods report, one for the whole shop.
-#[derive(Debug, Default)]
-pub(crate) struct Telemetry(Lock<State>);
+/// What all pods report, one for the whole shop; clones share it.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Telemetry(Arc<Lock<State>>);
 
 #[derive(Debug, Default)]
 struct State {
@@ -37,8 +37,11 @@ struct Pod {
 }
 
 impl Telemetry {
+    /// The name under which containers find it.
+    pub(crate) const RESOURCE: &str = "telemetry";
+
     /// A request has arrived in this pod. What is returned is told how it ends; dropped before, it was cut off.
-    pub(crate) fn arrived(self: &Arc<Self>, service: &str, pod: &str, operation: String) -> Flight {
+    pub(crate) fn arrived(&self, service: &str, pod: &str, operation: String) -> Flight {
         let mut state = self.0.lock();
         let pod_state = state.pods.entry(pod.to_string()).or_default();
         *pod_state.in_flight.entry(operation.clone()).or_default() += 1;
@@ -71,7 +74,7 @@ impl Telemetry {
 /// A request in flight.
 #[derive(Debug)]
 pub(crate) struct Flight {
-    telemetry: Arc<Telemetry>,
+    telemetry: Telemetry,
     service: String,
     pod: String,
     operation: String,
@@ -152,7 +155,7 @@ mod tests {
 
     #[tokio::test]
     async fn what_is_dropped_unanswered_was_cut() {
-        let telemetry = Arc::new(Telemetry::default());
+        let telemetry = Telemetry::default();
         let one = telemetry.arrived("checkout", "checkout-1", "POST /orders".into());
         let two = telemetry.arrived("checkout", "checkout-1", "POST /orders".into());
         assert_eq!(telemetry.in_flight("checkout-1")["POST /orders"], 2);

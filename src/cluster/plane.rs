@@ -76,7 +76,7 @@ impl Plane {
         let object = self.stamped(&admitted)?;
         self.store.commit(vec![Write::create(object.key(), object.clone())]).await.map_err(|error| {
             match error.is_conflict() {
-                true => Error::new(base::Kind::Conflict, "it already exists").at(object.key()),
+                true => Error::new(base::Kind::Conflict, "it already exists").at(object.key().as_str()),
                 false => error,
             }
         })?;

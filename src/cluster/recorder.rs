@@ -91,7 +91,7 @@ fn event(
         first_timestamp: now,
         last_timestamp: now,
         count: 1,
-        severity: severity.into(),
+        type_: severity.into(),
         reporting_component: who.into(),
     })
 }

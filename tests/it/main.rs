@@ -8,8 +8,10 @@
 )]
 #![allow(clippy::disallowed_macros, reason = "tests may print")]
 
+mod boutique;
 mod cluster;
 mod control;
+mod examples;
 mod http;
 mod manifest;
 mod net;

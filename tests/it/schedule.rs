@@ -28,7 +28,9 @@ pub(crate) fn run(test: &str, faults: &[&'static str], mut one: impl FnMut(Seed,
     let mut hits = Hits::default();
     for seed in first..first + count {
         if let Err(panic) = catch_unwind(AssertUnwindSafe(|| one(Seed::new(seed), &mut hits))) {
-            eprintln!("seed {seed} fails; replay it: SEEDPOD_SEED={seed} cargo test --test it {test} -- --exact --nocapture");
+            eprintln!(
+                "seed {seed} fails; replay it: SEEDPOD_SEED={seed} cargo test --test it {test} -- --exact --nocapture"
+            );
             resume_unwind(panic);
         }
     }

@@ -44,7 +44,7 @@ pub(super) async fn orders(broker: &dyn Broker) -> Result<Topic> {
 
 /// The image.
 pub(super) async fn checkout(context: Context) -> Result {
-    let broker = context.broker("orders").await?;
+    let broker = context.broker("orders")?;
     let orders = orders(&*broker).await?;
     let desk = Desk { caller: Caller::new(&context), broker, orders };
     super::serve(&context, Router::new().route("/orders", post(buy)).with_state(desk)).await

@@ -46,7 +46,7 @@ pub(crate) fn images() -> [(&'static str, Image); 12] {
 
 /// Serves a router on the pod's port until the container is told to stop, and reports every request of it.
 pub(crate) async fn serve(context: &Context, router: Router) -> Result {
-    let telemetry = context.resource::<Telemetry>("telemetry").unwrap_or_default();
+    let telemetry = context.resource::<Telemetry>(Telemetry::RESOURCE).unwrap_or_default();
     let (service, pod) = (context.name().to_string(), context.pod().to_string());
     let reported = middleware::from_fn(move |request: Request, next: middleware::Next| {
         let operation = format!("{} {}", request.method(), request.uri().path());

@@ -21,7 +21,7 @@ pub(super) async fn orders(
     effect: &'static str,
     does: impl Fn(&Order) -> String + Send + Sync + 'static,
 ) -> Result {
-    let broker = context.broker("orders").await?;
+    let broker = context.broker("orders")?;
     let orders = checkout::orders(&*broker).await?;
     let (caller, ledger, does) = (Caller::new(context), Ledger::new(context, effect), Arc::new(does));
     let once = tower::service_fn(move |message: Message| {

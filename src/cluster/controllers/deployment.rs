@@ -85,7 +85,7 @@ impl<'a> Deployment<'a> {
     fn read(plane: &'a Plane, object: Object) -> Result<Self> {
         let spec = object.view::<DeploymentSpec>()?.clone();
         let template = object.template()?;
-        let strategy = match spec.strategy.name {
+        let strategy = match spec.strategy.type_ {
             StrategyType::Recreate => Strategy::Recreate,
             StrategyType::RollingUpdate => {
                 let rolling = spec.strategy.rolling_update.clone().unwrap_or_default();
@@ -274,7 +274,7 @@ fn told(
         ..old.clone()
     };
     let figures = |it: &DeploymentStatus| (it.replicas, it.updated_replicas, it.ready_replicas, it.available_replicas);
-    let before = old.conditions.iter().find(|condition| condition.name == "Progressing");
+    let before = old.conditions.iter().find(|condition| condition.type_ == "Progressing");
     let moved = before.and_then(|condition| condition.last_update_time);
     let moved = match moved {
         Some(then) if figures(old) == figures(&status) && old.observed_generation == generation => then,
@@ -286,7 +286,7 @@ fn told(
     let complete = progress.reason == "NewReplicaSetAvailable";
     let left = (!complete && progress.holds && !wanted.paused).then(|| deadline.saturating_sub(stalled));
     for (name, verdict, updated) in [("Available", available, now), ("Progressing", progress, moved)] {
-        let known = status.conditions.iter().find(|condition| condition.name == name);
+        let known = status.conditions.iter().find(|condition| condition.type_ == name);
         let mut next = Condition::new(name, verdict.holds, verdict.reason, &verdict.message, now);
         let same =
             known.is_some_and(|it| it.status == next.status && it.reason == next.reason && it.message == next.message);

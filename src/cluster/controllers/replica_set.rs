@@ -117,7 +117,7 @@ fn ranked(plane: &Plane, set: &Object) -> Vec<replicate::Pod> {
         |then: Option<Timestamp>| then.map_or(0, |then| now.as_unix_seconds().saturating_sub(then.as_unix_seconds()));
     let pod = |entry: Entry<Object>| {
         let (metadata, status) = (entry.value.metadata(), entry.value.view::<PodStatus>().ok()?);
-        let ready = status.conditions.iter().find(|condition| condition.name == "Ready");
+        let ready = status.conditions.iter().find(|condition| condition.type_ == "Ready");
         let ready = ready.filter(|_| Condition::holds(&status.conditions, "Ready"));
         let cost = metadata.annotations.get("controller.kubernetes.io/pod-deletion-cost");
         Some(replicate::Pod {
@@ -151,7 +151,7 @@ pub(in crate::cluster) enum Availability {
 /// Whether a pod can be counted on, when it must have been ready for so many seconds.
 pub(in crate::cluster) fn availability(pod: &Object, ready_seconds: i32, now: Timestamp) -> Availability {
     let Ok(status) = pod.view::<PodStatus>() else { return Availability::Unready };
-    let ready = status.conditions.iter().find(|condition| condition.name == "Ready");
+    let ready = status.conditions.iter().find(|condition| condition.type_ == "Ready");
     let Some(ready) = ready.filter(|_| Condition::holds(&status.conditions, "Ready")) else {
         return Availability::Unready;
     };

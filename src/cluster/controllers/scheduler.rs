@@ -39,15 +39,8 @@ impl Scheduler {
         match change {
             Change::Put { entry, .. } => state.put(entry, &mut keys),
             Change::Remove(entry) => state.remove(&entry.key, entry.value.kind(), &mut keys),
-            Change::Reset { entries, .. } => {
-                let Some(kind) = entries.first().map(|entry| entry.value.kind()) else { return keys };
-                let there: BTreeSet<&str> = entries.iter().map(|entry| entry.key.as_str()).collect();
-                let known = if kind == Kind::POD { state.nodes.placed() } else { Vec::new() };
-                for gone in known.iter().filter(|known| !there.contains(&***known)) {
-                    state.nodes.release(gone);
-                }
-                entries.iter().for_each(|entry| state.put(entry, &mut keys));
-            }
+            // the pump tells of single changes only
+            Change::Reset { entries, .. } => entries.iter().for_each(|entry| state.put(entry, &mut keys)),
         }
         keys
     }

@@ -5,9 +5,9 @@ mod verdict;
 
 pub use message::Message;
 
-use super::{Broker, Delivery, Lease, Step, Subscription, TopicOptions, Want};
+use super::{Broker, Charge, Delivery, Lease, Reject, Retry, Step, Subscription, TopicOptions, Want};
 use crate::{
-    base::{Backoff, BoxError, Error, Kind, Result, Rng, Seed, hash, time},
+    base::{Answer, Backoff, BoxError, Error, Few, Kind, Result, Rng, Seed, hash, time},
     pod::{Container, Context},
 };
 use futures::{
@@ -227,10 +227,14 @@ where
         let want = Want::one().hold(self.hold).owner(owner);
         let mut refused = 0;
         loop {
+            if stopping.is_cancelled() {
+                return Ok(());
+            }
+            let mut answer = self.broker.lease(&self.subscription, want);
             let leased = tokio::select! {
                 biased;
-                () = stopping.cancelled() => return Ok(()),
-                leased = self.broker.lease(&self.subscription, want) => leased,
+                () = stopping.cancelled() => return self.hand_back(answer, &mut rng).await,
+                leased = &mut answer => leased,
             };
             match leased {
                 Ok(deliveries) => {
@@ -254,6 +258,19 @@ where
         }
     }
 
+    /// Gives back what a lease had taken already when it was given up: calls act when they are made.
+    async fn hand_back(&self, answer: Answer<'_, Few<Delivery>>, rng: &mut Rng) -> Result {
+        let Answer::Now(Some(Ok(deliveries))) = answer else { return Ok(()) };
+        let mut step = Step::new();
+        for delivery in deliveries {
+            step = step.retry(Retry::new(delivery.lease).charge(Charge::Nothing));
+        }
+        match self.settle(step, rng).await {
+            Err(error) if error.kind() == Kind::LeaseLost => Ok(()), // it went back by itself
+            settled => settled,
+        }
+    }
+
     /// Works on one message for as long as its lease is held.
     async fn handle(&self, delivery: Delivery, stopping: &CancellationToken, rng: &mut Rng) -> Result {
         let (lease, attempts) = (delivery.lease, delivery.attempts);
@@ -261,7 +278,7 @@ where
         let id = message.id();
         let work = async {
             let step = match self.policy.spent(attempts) {
-                Some(reason) => Step::new().reject(super::Reject::new(lease, reason)),
+                Some(reason) => Step::new().reject(Reject::new(lease, reason)),
                 None => {
                     let end = self.call(message, stopping).await;
                     match &end {
