@@ -1,7 +1,10 @@
 //! Objects as the scheduler sees them.
 
 use super::{
-    object::{LabelSelector, Metadata, NodeSpec, NodeStatus, PodSpec, ResourceList, TaintEffect, TolerationOperator, WhenUnsatisfiable},
+    object::{
+        LabelSelector, Metadata, NodeSpec, NodeStatus, PodSpec, ResourceList, TaintEffect, TolerationOperator,
+        WhenUnsatisfiable,
+    },
     schedule::{Amount, Demand, Effect, Shape, Spread, Taint, Toleration},
 };
 use crate::base::{Selector, labels::Requirement};

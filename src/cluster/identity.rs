@@ -1,6 +1,6 @@
-//! Uids, generated names and template hashes, all from the seed.
+//! Uids and generated names, all from the seed.
 
-use crate::base::{Rng, Seed, hash, sync::Lock};
+use crate::base::{Rng, Seed, sync::Lock};
 
 /// Letters that form no words and look like nothing else: those of Kubernetes' generated names.
 const ALPHABET: &[u8] = b"bcdfghjklmnpqrstvwxz2456789";
@@ -45,14 +45,6 @@ pub(super) fn generated(base: &str, suffix: &str) -> String {
     format!("{}{suffix}", base.get(..end).unwrap_or_default())
 }
 
-/// What a template is told from others by: its hash in the letters of generated names.
-pub(super) fn template_hash(template: &str, collisions: u32) -> String {
-    let hash = hash::of(template.as_bytes()).wrapping_add(u64::from(collisions));
-    let digits = (hash >> 32).to_string();
-    let letter = |digit: u8| ALPHABET.get(usize::from(digit - b'0')).copied().unwrap_or(b'b');
-    digits.bytes().map(|digit| char::from(letter(digit))).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -69,7 +61,5 @@ mod tests {
         assert_eq!((uid.len(), uid.as_bytes()[14], suffix.len()), (36, b'4', 5));
         assert_eq!(generated(&"x".repeat(70), "-abcd").len(), 63);
         assert_eq!(generated("web-", "abcde"), "web-abcde");
-        assert_ne!(template_hash("a", 0), template_hash("b", 0));
-        assert!(template_hash("a", 0).bytes().all(|letter| ALPHABET.contains(&letter)));
     }
 }

@@ -16,6 +16,7 @@
 //! - [`work_queue`](WorkQueue): keys to be worked on, never twice at once, never lost
 //! - `keys`: what the queue decides (pure)
 //! - `source`: what a pump watches
+//! - `container`: the pump as a container
 //!
 //! ```
 //! use seedpod::control::{self, Next};
@@ -44,6 +45,7 @@
 //! # Ok::<(), seedpod::Error>(()) }).unwrap();
 //! ```
 
+mod container;
 mod keys;
 mod pump;
 mod source;

@@ -54,6 +54,9 @@ pub enum Next {
 /// ([`keys`](Reconcile::keys)) is told what was there before. A handler that never ends keeps its worker: put a
 /// deadline in front of it.
 ///
+/// It is a [`Container`](crate::pod::Container): a pod runs it, again after a failure. Without a pod,
+/// [`run_until`](Reconcile::run_until) does. Each run begins with everything that is there.
+///
 /// Clones are handles of the same pump, to read its [`stats`](Reconcile::stats).
 pub struct Reconcile<V, S> {
     source: Source<V>,
@@ -214,20 +217,13 @@ where
     ///
     /// **Cancel-safety**: dropped, it ends at once; calls under way stop at their next await.
     pub async fn run_until(&self, stop: impl Future) -> Result {
-        self.pump(|worker| tokio::spawn(worker), stop).await
+        let spawn = |worker| tokio::spawn(worker);
+        self.pump(Surroundings { spawn: &spawn, report: Arc::new(|_| ()), seed: Seed::ambient() }, stop).await
     }
 
-    /// Pumps with workers that this function spawns.
-    pub(super) async fn pump(
-        &self,
-        spawn: impl Fn(BoxFuture<'static, ()>) -> JoinHandle<()>,
-        stop: impl Future,
-    ) -> Result {
-        let mut settings = WorkQueue::<Key>::builder().backoff(self.settings.backoff);
-        if let Some(seed) = self.settings.seed {
-            settings = settings.seed(seed);
-        }
-        let queue: WorkQueue<Key> = settings.build();
+    pub(super) async fn pump(&self, around: Surroundings<'_>, stop: impl Future) -> Result {
+        let seed = self.settings.seed.unwrap_or(around.seed);
+        let queue: WorkQueue<Key> = WorkQueue::builder().backoff(self.settings.backoff).seed(seed).build();
         *self.state.queue.lock() = Some(queue.clone());
         let workers = (0..self.settings.concurrency).map(|_| {
             let worker = Worker {
@@ -235,8 +231,9 @@ where
                 service: self.service.clone(),
                 name: self.settings.name.clone(),
                 state: self.state.clone(),
+                report: around.report.clone(),
             };
-            spawn(Box::pin(worker.run()))
+            (around.spawn)(Box::pin(worker.run()))
         });
         let mut workers: FuturesUnordered<_> = workers.collect();
         let _aborts = Aborts(workers.iter().map(JoinHandle::abort_handle).collect());
@@ -259,6 +256,17 @@ where
     }
 }
 
+/// What a run stands in.
+pub(super) struct Surroundings<'a> {
+    pub(super) spawn: &'a (dyn Fn(BoxFuture<'static, ()>) -> JoinHandle<()> + Send + Sync),
+    /// Told what fails, beside the log of the process.
+    pub(super) report: Report,
+    /// Where no other was given.
+    pub(super) seed: Seed,
+}
+
+type Report = Arc<dyn Fn(&str) + Send + Sync>;
+
 /// Ends the workers with the pump.
 struct Aborts(Vec<AbortHandle>);
 
@@ -273,6 +281,7 @@ struct Worker<S> {
     service: S,
     name: Arc<str>,
     state: Arc<State>,
+    report: Report,
 }
 
 impl<S> Worker<S>
@@ -308,7 +317,9 @@ where
             self.state.failed.fetch_add(1, Relaxed);
             let key = job.key().clone();
             let delay = job.retry();
-            tracing::warn!(name = %self.name, %key, error = %error.chain(), again_in = ?delay, "reconcile failed");
+            let error = error.chain();
+            tracing::warn!(name = %self.name, %key, error, again_in = ?delay, "reconcile failed");
+            (self.report)(&format!("{}: {key}: {error}; again in {delay:?}", self.name));
         }
     }
 }

@@ -6,7 +6,7 @@ use crate::base::{
     sync::{Arc, Lock},
     time,
 };
-use std::{fmt, ops::Deref, pin::pin, time::Duration};
+use std::{fmt, marker::PhantomData, ops::Deref, pin::pin, time::Duration};
 use tokio::sync::Notify;
 
 /// Keys to be worked on, shared by those who add and those who work; cheap to clone.
@@ -59,7 +59,7 @@ impl<K: Ord + Clone> WorkQueue<K> {
     }
 
     /// A queue with another back-off.
-    pub fn builder() -> Builder {
+    pub fn builder() -> Builder<K> {
         Builder::default()
     }
 
@@ -245,13 +245,14 @@ impl<K: Ord + Clone + fmt::Debug> fmt::Debug for Job<K> {
 }
 
 /// The settings of a [`WorkQueue`].
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Builder {
+#[derive(Debug)]
+pub struct Builder<K> {
     backoff: Option<Backoff>,
     seed: Option<Seed>,
+    keys: PhantomData<fn() -> K>,
 }
 
-impl Builder {
+impl<K: Ord + Clone> Builder<K> {
     /// How long a key waits after each failure.
     #[must_use]
     pub fn backoff(mut self, backoff: Backoff) -> Self {
@@ -267,7 +268,7 @@ impl Builder {
     }
 
     /// The queue.
-    pub fn build<K: Ord + Clone>(self) -> WorkQueue<K> {
+    pub fn build(self) -> WorkQueue<K> {
         let seed = self.seed.unwrap_or_else(Seed::ambient);
         WorkQueue(Arc::new(Shared {
             keys: Lock::new(Keys::new()),
@@ -275,5 +276,11 @@ impl Builder {
             rng: Lock::new(seed.fork("work queue").rng()),
             changed: Notify::new(),
         }))
+    }
+}
+
+impl<K> Default for Builder<K> {
+    fn default() -> Self {
+        Builder { backoff: None, seed: None, keys: PhantomData }
     }
 }

@@ -6,7 +6,7 @@ use super::{
     volumes::Filled,
 };
 use crate::{
-    base::{Seed, time::WallClock},
+    base::Seed,
     cluster::{
         object::{Container, Handler, IntOrString, Probe as Declared, RestartPolicy as Policy},
         service,
@@ -23,7 +23,6 @@ pub(super) struct Common<'a> {
     /// For all containers, below their own.
     pub(super) env: &'a BTreeMap<String, String>,
     pub(super) seed: Seed,
-    pub(super) wall: WallClock,
 }
 
 /// The pod to start.
@@ -48,9 +47,8 @@ pub(super) fn pod(
     pod.grace = site.spec.grace();
     pod.resources = common.resources.clone();
     pod.seed = Some(common.seed.fork(&format!("{}/{}", metadata.namespace, metadata.name)));
-    pod.wall = Some(common.wall);
     for (name, filled) in volumes {
-        let volume = if filled.projected { filled.volume.read_only() } else { filled.volume.clone() };
+        let volume = if filled.projected.is_some() { filled.volume.read_only() } else { filled.volume.clone() };
         pod.volumes.insert(name.clone(), volume);
     }
     let read = |declared: &Container| container(site, common.images, services, declared);

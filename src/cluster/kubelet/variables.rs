@@ -28,16 +28,21 @@ pub(super) fn environment(
     for source in &container.env_from {
         if let Some(reference) = &source.config_map_ref {
             match (site.config_map)(&reference.name) {
-                Some(map) => found.extend(map.data.into_iter().map(|(key, value)| (source.prefix.clone() + &key, value))),
+                Some(map) => {
+                    found.extend(map.data.into_iter().map(|(key, value)| (source.prefix.clone() + &key, value)))
+                }
                 None if reference.optional == Some(true) => {}
                 None => return Err(Problem::config(format!("configmap {:?} not found", reference.name))),
             }
         }
         if let Some(reference) = &source.secret_ref {
             match (site.secret)(&reference.name) {
-                Some(secret) => found.extend(secret.data.iter().filter_map(|(key, value)| {
-                    Some((source.prefix.clone() + key, value.as_str()?.to_owned()))
-                })),
+                Some(secret) => found.extend(
+                    secret
+                        .data
+                        .iter()
+                        .filter_map(|(key, value)| Some((source.prefix.clone() + key, value.as_str()?.to_owned()))),
+                ),
                 None if reference.optional == Some(true) => {}
                 None => return Err(Problem::config(format!("secret {:?} not found", reference.name))),
             }
@@ -63,7 +68,10 @@ fn value(
     if let Some(reference) = &source.config_map_key_ref {
         let map = (site.config_map)(&reference.name);
         let missing = match &map {
-            Some(_) => format!("couldn't find key {} in ConfigMap {}/{}", reference.key, site.metadata.namespace, reference.name),
+            Some(_) => format!(
+                "couldn't find key {} in ConfigMap {}/{}",
+                reference.key, site.metadata.namespace, reference.name
+            ),
             None => format!("configmap {:?} not found", reference.name),
         };
         return needed(map.and_then(|mut map| map.data.remove(&reference.key)), reference.optional, missing);
@@ -71,7 +79,9 @@ fn value(
     if let Some(reference) = &source.secret_key_ref {
         let secret = (site.secret)(&reference.name);
         let missing = match &secret {
-            Some(_) => format!("couldn't find key {} in Secret {}/{}", reference.key, site.metadata.namespace, reference.name),
+            Some(_) => {
+                format!("couldn't find key {} in Secret {}/{}", reference.key, site.metadata.namespace, reference.name)
+            }
             None => format!("secret {:?} not found", reference.name),
         };
         let text = secret.and_then(|secret| secret.data.get(&reference.key)?.as_str().map(str::to_owned));
@@ -132,10 +142,10 @@ fn resource(site: &Site<'_>, asking: &Container, reference: &ResourceFieldSelect
     let milli = |quantity: &Quantity| i128::from(quantity.milli_value());
     let asked = list.get(name).map_or(0, milli);
     let unit = reference.divisor.as_ref().map_or(0, milli);
-    Ok(asked.div_euclid(if unit <= 0 { 1000 } else { unit }).saturating_add(i128::from(
-        asked.rem_euclid(if unit <= 0 { 1000 } else { unit }) > 0,
-    ))
-    .to_string())
+    Ok(asked
+        .div_euclid(if unit <= 0 { 1000 } else { unit })
+        .saturating_add(i128::from(asked.rem_euclid(if unit <= 0 { 1000 } else { unit }) > 0))
+        .to_string())
 }
 
 /// Puts values in the place of `$(NAME)`. `$$` stands for one `$`; a name that is unknown stays as it is written.
@@ -213,7 +223,8 @@ mod tests {
                 {"name":"PASSWORD","valueFrom":{"secretKeyRef":{"name":"login","key":"password"}}}]}"#,
         )
         .unwrap();
-        let metadata: Metadata = serde_json::from_str(r#"{"name":"web","namespace":"shop","labels":{"app":"web"}}"#).unwrap();
+        let metadata: Metadata =
+            serde_json::from_str(r#"{"name":"web","namespace":"shop","labels":{"app":"web"}}"#).unwrap();
         let settings: ConfigMap = serde_json::from_str(r#"{"data":{"mode":"fast"}}"#).unwrap();
         let login: Secret = serde_json::from_str(r#"{"data":{"password":"aHVudGVyMg=="}}"#).unwrap();
         let site = Site {
@@ -225,7 +236,8 @@ mod tests {
             config_map: &|name| (name == "settings").then(|| settings.clone()),
             secret: &|name| (name == "login").then(|| login.clone()),
         };
-        let found = environment(&site, &BTreeMap::new(), &container).unwrap_or_else(|problem| panic!("{}", problem.message));
+        let found =
+            environment(&site, &BTreeMap::new(), &container).unwrap_or_else(|problem| panic!("{}", problem.message));
         let text: Vec<_> = found.iter().map(|(key, value)| format!("{key}={value}")).collect();
         assert_eq!(
             text.join(" "),
@@ -233,6 +245,9 @@ mod tests {
         );
         let without = Site { config_map: &|_| None, ..site };
         let problem = environment(&without, &BTreeMap::new(), &container).err().unwrap();
-        assert_eq!((problem.reason, problem.message.as_str()), ("CreateContainerConfigError", r#"configmap "settings" not found"#));
+        assert_eq!(
+            (problem.reason, problem.message.as_str()),
+            ("CreateContainerConfigError", r#"configmap "settings" not found"#)
+        );
     }
 }

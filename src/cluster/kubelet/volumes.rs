@@ -2,19 +2,33 @@
 
 use super::{Problem, variables::Site};
 use crate::{
+    base::Error,
     cluster::object::{ConfigMap, KeyToPath, PodSpec, Secret, Volume as Declared},
     pod::Volume,
 };
 use std::collections::BTreeMap;
 
-type Files = BTreeMap<String, Vec<u8>>;
+pub(super) type Files = BTreeMap<String, Vec<u8>>;
 
 /// A volume as the kubelet holds it.
 pub(super) struct Filled {
     /// To write into.
     pub(super) volume: Volume,
-    /// Whether its files come from elsewhere, so that containers only read.
-    pub(super) projected: bool,
+    /// The files that come from elsewhere, where they do: containers only read those.
+    pub(super) projected: Option<Files>,
+}
+
+impl Filled {
+    /// The files are these now. What has not changed is not written.
+    pub(super) fn update(&mut self, files: Option<Files>) -> Result<(), Error> {
+        if let Some(files) = files
+            && self.projected.as_ref() != Some(&files)
+        {
+            self.volume.swap(files.clone())?;
+            self.projected = Some(files);
+        }
+        Ok(())
+    }
 }
 
 /// All volumes of a pod, filled.
@@ -26,16 +40,11 @@ pub(super) fn volumes(site: &Site<'_>) -> Result<BTreeMap<String, Filled>, Probl
 }
 
 fn filled(site: &Site<'_>, declared: &Declared) -> Result<Filled, Problem> {
-    if let Some(limit) = declared.empty_dir.as_ref().and_then(|empty| empty.size_limit) {
-        let volume = Volume::bounded(u64::try_from(limit.value()).unwrap_or(0));
-        return Ok(Filled { volume, projected: false });
-    }
-    let (volume, files) = (Volume::memory(), files(site, declared)?);
-    let projected = files.is_some();
-    if let Some(files) = files {
-        volume.swap(files).map_err(|error| mount(&declared.name, &error.to_string()))?;
-    }
-    Ok(Filled { volume, projected })
+    let limit = declared.empty_dir.as_ref().and_then(|empty| empty.size_limit);
+    let volume = limit.map_or_else(Volume::memory, |limit| Volume::bounded(u64::try_from(limit.value()).unwrap_or(0)));
+    let mut filled = Filled { volume, projected: None };
+    filled.update(files(site, declared)?).map_err(|error| mount(&declared.name, &error.to_string()))?;
+    Ok(filled)
 }
 
 /// The files that a volume is to hold now; none for one that pods write themselves.
@@ -59,15 +68,7 @@ pub(super) fn files(site: &Site<'_>, declared: &Declared) -> Result<Option<Files
     if let Some(source) = &declared.secret {
         add(secret(&source.secret_name), &source.items, source.optional, format!("secret {:?}", source.secret_name))?;
     }
-    for source in declared.projected.iter().flat_map(|projected| &projected.sources) {
-        if let Some(source) = &source.config_map {
-            add(config(&source.name), &source.items, source.optional, format!("configmap {:?}", source.name))?;
-        }
-        if let Some(source) = &source.secret {
-            add(secret(&source.name), &source.items, source.optional, format!("secret {:?}", source.name))?;
-        }
-    }
-    Ok((projected || declared.projected.is_some()).then_some(files))
+    Ok(projected.then_some(files))
 }
 
 fn mount(volume: &str, message: &str) -> Problem {

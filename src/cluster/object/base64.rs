@@ -61,6 +61,11 @@ pub(super) fn decode(text: &str) -> Option<Vec<u8>> {
 pub struct Sensitive(Vec<u8>);
 
 impl Sensitive {
+    /// The bytes as base64, as they stand in JSON.
+    pub fn to_base64(&self) -> String {
+        encode(&self.0)
+    }
+
     /// The text, where the bytes are one.
     pub fn as_str(&self) -> Option<&str> {
         std::str::from_utf8(&self.0).ok()
@@ -95,7 +100,7 @@ impl fmt::Debug for Sensitive {
 
 impl Serialize for Sensitive {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(&encode(&self.0))
+        serializer.serialize_str(&self.to_base64())
     }
 }
 

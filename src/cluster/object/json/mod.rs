@@ -243,6 +243,12 @@ impl From<bool> for Json<'_> {
     }
 }
 
+impl From<i32> for Json<'_> {
+    fn from(number: i32) -> Self {
+        Json::Number(Cow::Owned(number.to_string()))
+    }
+}
+
 impl From<i64> for Json<'_> {
     fn from(number: i64) -> Self {
         Json::Number(Cow::Owned(number.to_string()))

@@ -37,9 +37,7 @@ pub use service::{
     Endpoint, EndpointConditions, EndpointPort, EndpointSlice, LoadBalancerIngress, LoadBalancerStatus, ServicePort,
     ServiceSpec, ServiceStatus, ServiceType,
 };
-pub use volume::{
-    ConfigMapVolume, EmptyDirVolume, KeyToPath, ProjectedSecret, ProjectedSource, ProjectedVolume, SecretVolume, Volume,
-};
+pub use volume::{ConfigMapVolume, EmptyDirVolume, KeyToPath, SecretVolume, Volume};
 pub use workload::{
     DeploymentSpec, DeploymentStatus, DeploymentStrategy, ReplicaSetSpec, ReplicaSetStatus, RollingUpdate, StrategyType,
 };

@@ -102,8 +102,13 @@ view! {
     }
 }
 
+/// As in Kubernetes, 0 counts as nothing said.
 fn seconds(value: Option<i32>, default: u64) -> Duration {
-    Duration::from_secs(value.map_or(default, |value| value.max(0).unsigned_abs().into()))
+    Duration::from_secs(value.filter(|value| *value > 0).map_or(default, |value| value.unsigned_abs().into()))
+}
+
+fn count(value: Option<i32>, default: u32) -> u32 {
+    value.filter(|value| *value > 0).map_or(default, i32::unsigned_abs)
 }
 
 impl Probe {
@@ -124,11 +129,11 @@ impl Probe {
 
     /// After how many successes in a row it passes: Kubernetes' default is 1.
     pub fn successes(&self) -> u32 {
-        self.success_threshold.map_or(1, |count| count.max(1).unsigned_abs())
+        count(self.success_threshold, 1)
     }
 
     /// After how many failures in a row it fails: Kubernetes' default is 3.
     pub fn failures(&self) -> u32 {
-        self.failure_threshold.map_or(3, |count| count.max(1).unsigned_abs())
+        count(self.failure_threshold, 3)
     }
 }

@@ -14,8 +14,6 @@ view! {
         config_map: Option<ConfigMapVolume>,
         /// The files of a secret.
         secret: Option<SecretVolume>,
-        /// The files of several sources side by side.
-        projected: Option<ProjectedVolume>,
     }
 
     /// A volume that begins empty.
@@ -58,31 +56,5 @@ view! {
         path: String,
         /// The file's permission bits.
         mode: Option<i32>,
-    }
-
-    /// Several sources in one volume.
-    ProjectedVolume {
-        /// The sources.
-        sources: Vec<ProjectedSource>,
-        /// The files' permission bits.
-        default_mode: Option<i32>,
-    }
-
-    /// One source of a projected volume.
-    ProjectedSource {
-        /// The files of a config map.
-        config_map: Option<ConfigMapVolume>,
-        /// The files of a secret.
-        secret: Option<ProjectedSecret>,
-    }
-
-    /// The pairs of a secret in a projected volume.
-    ProjectedSecret {
-        /// The secret.
-        name: String,
-        /// Which keys become which files; by default each its own.
-        items: Vec<KeyToPath>,
-        /// Whether the pod starts without it.
-        optional: Option<bool>,
     }
 }
