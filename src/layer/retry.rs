@@ -59,7 +59,7 @@ use tower::{Layer, Service};
 ///     let call = calls.fetch_add(1, Ordering::Relaxed);
 ///     async move { if call < 2 { Err(Error::from(Kind::Unavailable)) } else { Ok(request.into_message() + call) } }
 /// });
-/// let mut service = ServiceBuilder::new().layer(RetryLayer::new()).service(&shaky);
+/// let mut service = ServiceBuilder::new().layer(RetryLayer::new()).service(shaky);
 /// let request = Request::new(40).idempotent();
 /// assert_eq!(service.ready().await?.call(request).await?, 42);
 /// # Ok::<(), Error>(()) }).unwrap();

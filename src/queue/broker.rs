@@ -5,7 +5,7 @@ use crate::base::{Answer, Few, Name, time::Instant};
 use bytes::Bytes;
 use std::time::Duration;
 
-/// The subscription under which a dead-letter topic keeps its messages, where a broker had to declare it itself.
+/// The subscription that every dead-letter topic has, so that no dead letter is lost.
 pub const DEAD_LETTERS: &str = "dead-letters";
 
 /// Keeps messages by topic, leases them out and takes their settlement: once [`publish`](Broker::publish) has answered,

@@ -117,6 +117,15 @@ impl Payload {
         }
     }
 
+    /// How many bytes an item has; 0 where it is a value, since only its codec would tell.
+    pub fn size(&self, index: u32) -> usize {
+        match &self.0 {
+            Form::Bytes(bytes) if index == 0 => bytes.len(),
+            Form::Many(items) => items.get(index as usize).map_or(0, Bytes::len),
+            _ => 0,
+        }
+    }
+
     /// Whether there is none.
     pub fn is_empty(&self) -> bool {
         self.len() == 0

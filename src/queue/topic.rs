@@ -148,8 +148,9 @@ impl TopicOptions {
         self
     }
 
-    /// Sends what is rejected to this topic. Where it is not declared yet, it is declared along with this one, with the
-    /// default options and one subscription, [`DEAD_LETTERS`](crate::queue::DEAD_LETTERS).
+    /// Sends what is rejected to this topic, where the subscription [`DEAD_LETTERS`](crate::queue::DEAD_LETTERS) keeps
+    /// it: both are declared along with this one, the topic with the default options unless it is declared otherwise.
+    /// At the bound of that topic, rejecting waits or is refused as publishing is.
     #[must_use]
     pub fn dead_letters(mut self, topic: impl Into<Topic>) -> Self {
         self.dead_letters = Some(topic.into());

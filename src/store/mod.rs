@@ -38,6 +38,8 @@
 
 mod change;
 mod key;
+#[cfg(test)]
+mod model;
 mod ring;
 #[expect(clippy::module_inception, reason = "the handle bears the module's name")]
 mod store;

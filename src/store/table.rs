@@ -174,7 +174,7 @@ where
 /// A store as it was at one revision; later commits do not move it.
 ///
 /// Taking one costs a reference count. The price comes later: the first commit beside a living snapshot copies the table
-/// once (keys and values by their handles, about 50 ns per entry), so take one to read much at once, then drop it.
+/// once (keys and values by their handles, some 80 ns per entry), so take one to read much at once, then drop it.
 pub struct Snapshot<V> {
     rows: Arc<Rows<V>>,
     revision: u64,

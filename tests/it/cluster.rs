@@ -1,1 +1,11 @@
+//! The cluster from outside.
 
+mod determinism;
+mod expose;
+mod life;
+mod objects;
+mod scenario;
+mod schedule;
+mod start;
+mod traffic;
+mod world;

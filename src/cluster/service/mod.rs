@@ -9,8 +9,13 @@
 //! - [`Name`]: what a DNS name means inside the cluster
 
 mod addresses;
+mod directory;
 mod name;
+mod routes;
 mod slices;
+
+pub(super) use directory::{Names, SERVICE_LABEL};
+pub(super) use routes::Routes;
 
 pub use addresses::Addresses;
 pub use name::{Name, search};
