@@ -41,7 +41,7 @@ async fn tell() -> seedpod::Result<String> {
         store.put("wanted/resize", 3).await?;
         time::sleep(Duration::from_secs(20)).await;
         said.lock().push("-- a hundred changes at once".to_string());
-        for workers in 0..100 {
+        for workers in 1..=100 {
             store.put("wanted/resize", workers % 3).await?;
         }
         time::sleep(Duration::from_secs(20)).await;
@@ -57,9 +57,9 @@ async fn tell() -> seedpod::Result<String> {
 
 /// One step towards what is wanted, then come back: the loop holds no state of its own.
 async fn step(store: Store<u32>, said: Arc<Lock<Vec<String>>>, key: Key) -> seedpod::Result<Next> {
-    let place = ["actual", key.name()];
+    let place = Key::from(["actual", key.name()]);
     let wanted = store.get(&key).map_or(0, |entry| entry.value);
-    let actual = store.get(place).map_or(0, |entry| entry.value);
+    let actual = store.get(&place).map_or(0, |entry| entry.value);
     if wanted == actual {
         said.lock().push(format!("{}: {actual} as wanted", key.name()));
         return Ok(Next::Done);
@@ -70,6 +70,6 @@ async fn step(store: Store<u32>, said: Arc<Lock<Vec<String>>>, key: Key) -> seed
     }
     let next = if wanted > actual { actual + 1 } else { actual - 1 };
     said.lock().push(format!("{}: {actual} -> {next}", key.name()));
-    store.put(place, next).await?;
+    store.put(&place, next).await?;
     Ok(Next::After(Duration::from_secs(1)))
 }

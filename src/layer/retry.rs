@@ -42,8 +42,8 @@ use tower::{Layer, Service};
 /// - Nothing lasts longer than the request's deadline, and no attempt starts that cannot end before it.
 /// - When it gives up, the last result stands as it was; a time-out names the attempt and has the failure before as its
 ///   source.
-/// - Always ready: the service is cloned once per call, and made ready inside it. Dropping the call drops what is under
-///   way.
+/// - Always ready: the service, which must be `Sync` for that, is cloned once per call and made ready inside it. Dropping
+///   the call drops what is under way.
 ///
 /// **Not guaranteed**: that a receiver carries out a request only once; it must know the key for that.
 ///
@@ -162,18 +162,19 @@ impl<S, C: Clone> Layer<S> for RetryLayer<C> {
 
     fn layer(&self, inner: S) -> Self::Service {
         let (rules, classify, seed) = (self.rules.clone(), self.classify.clone(), self.seed);
-        Retry { inner, shared: Arc::new(Shared { rules, classify, seed, retried: AtomicU64::new(0) }) }
+        Retry { shared: Arc::new(Shared { inner, rules, classify, seed, retried: AtomicU64::new(0) }) }
     }
 }
 
-struct Shared<C> {
+struct Shared<S, C> {
+    inner: S,
     rules: Rules,
     classify: C,
     seed: Seed,
     retried: AtomicU64,
 }
 
-impl<C> Shared<C> {
+impl<S, C> Shared<S, C> {
     /// A generator of its own for each call that needs one, by the order in which they do.
     fn rng(&self) -> Rng {
         self.seed.fork_index(self.retried.fetch_add(1, Relaxed)).rng()
@@ -214,21 +215,20 @@ impl Rules {
     }
 }
 
-/// The service that [`RetryLayer`] makes.
+/// The service that [`RetryLayer`] makes. Its clones share the inner service, which is cloned once per call.
 pub struct Retry<S, C = Standard> {
-    inner: S,
-    shared: Arc<Shared<C>>,
+    shared: Arc<Shared<S, C>>,
 }
 
-impl<S: Clone, C> Clone for Retry<S, C> {
+impl<S, C> Clone for Retry<S, C> {
     fn clone(&self) -> Self {
-        Retry { inner: self.inner.clone(), shared: self.shared.clone() }
+        Retry { shared: self.shared.clone() }
     }
 }
 
 impl<S: fmt::Debug, C> fmt::Debug for Retry<S, C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Retry").field("inner", &self.inner).field("rules", &self.shared.rules).finish()
+        f.debug_struct("Retry").field("inner", &self.shared.inner).field("rules", &self.shared.rules).finish()
     }
 }
 
@@ -257,7 +257,7 @@ where
         let until = rules.attempt_until(now, deadline);
         shrink(&mut request, until);
         Retrying {
-            attempt: OnCall::new(self.inner.clone(), request),
+            attempt: OnCall::new(self.shared.inner.clone(), request),
             step: if until.is_some_and(|until| until <= now) { Step::Late } else { Step::Attempt { until } },
             timer: Timer::default(),
             spare,
@@ -285,7 +285,7 @@ pin_project! {
         made: u32,
         rng: Option<Rng>,
         last: Option<Error>,
-        shared: Arc<Shared<C>>,
+        shared: Arc<Shared<S, C>>,
     }
 }
 
