@@ -296,3 +296,6 @@ impl Machine {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
