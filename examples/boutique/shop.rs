@@ -29,7 +29,17 @@ const OPEN_WITHIN: Duration = Duration::from_secs(60);
 
 /// The services, in the order of the table.
 const SERVICES: [&str; 11] = [
-    "frontend", "catalogue", "cart", "checkout", "currency", "payment", "shipping", "email", "recommendation", "ads", "store",
+    "frontend",
+    "catalogue",
+    "cart",
+    "checkout",
+    "currency",
+    "payment",
+    "shipping",
+    "email",
+    "recommendation",
+    "ads",
+    "store",
 ];
 
 /// An open shop.
@@ -56,6 +66,11 @@ impl Shop {
         shop.apply(MANIFEST).await?;
         shop.settled(OPEN_WITHIN).await?;
         Ok(shop)
+    }
+
+    /// How many pods there are.
+    pub(crate) fn size(&self) -> Result<usize> {
+        Ok(self.cluster.list("pods")?.len())
     }
 
     /// Puts a real port in front of the shop.
