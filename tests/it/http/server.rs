@@ -7,6 +7,7 @@ use seedpod::{
     net::{Net, Scope},
 };
 use std::{convert::Infallible, future::IntoFuture, time::Duration};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 /// Fails as the path says.
 async fn failing(request: ::http::Request<Body>) -> Result<::http::Response<Body>, Error> {
@@ -122,4 +123,34 @@ async fn the_server_ends_with_its_scope() {
     time::sleep(Duration::from_millis(1)).await;
     app.scope().kill();
     assert_eq!(serving.await.unwrap().unwrap_err().to_string(), "10.0.0.1:80: closed: the container was killed");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_idle_is_closed_and_what_is_slow_is_not() {
+    for http2 in [false, true] {
+        let net = Net::memory().build();
+        let (app, host) = (host(&net, "app"), host(&net, "client"));
+        let minutes = axum::Router::new().fallback(|| async {
+            time::sleep(Duration::from_secs(200)).await;
+            "at last"
+        });
+        app.scope().spawn(http::serve(app.listen(80).await.unwrap(), minutes).into_future());
+        let client = Client::new(&host).idle(1, Duration::from_secs(1000));
+        let client = if http2 { client.http2() } else { client };
+        assert_eq!(text(&client, "http://app/").await, "at last");
+        time::sleep(Duration::from_secs(29)).await;
+        assert_eq!(host.scope().sockets(), 1);
+        time::sleep(Duration::from_secs(33)).await;
+        assert_eq!(host.scope().sockets(), 0, "http2: {http2}");
+        let mut silent = host.connect("app:80").await.unwrap();
+        let mut slow = host.connect("app:80").await.unwrap();
+        let dripping = async {
+            slow.write_all(b"GET / HTTP/1.1\r\n").await.unwrap();
+            while slow.write_all(b"x-header: and on\r\n").await.is_ok() {
+                time::sleep(Duration::from_secs(5)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(65), dripping).await.expect("headers must come to an end");
+        assert_eq!(silent.read(&mut [0; 1]).await.unwrap(), 0);
+    }
 }
