@@ -11,6 +11,7 @@ use seedpod::{
     cluster::{Builder, Cluster, object::Object, schedule::Shape},
     http::Client,
     pod::Image,
+    queue::Brokers,
 };
 use std::{collections::BTreeMap, net::SocketAddr, time::Duration};
 
@@ -46,6 +47,7 @@ impl Shop {
             .node(KEEPS_STATE, Shape { labels, ..Builder::shape() })
             .nodes(OTHERS.len())
             .seed(seed)
+            .resource(Brokers::RESOURCE, Brokers::default())
             .resource(Telemetry::RESOURCE, telemetry.clone());
         for (name, image) in images {
             builder = builder.image(name, image);
@@ -93,9 +95,9 @@ impl Shop {
 
     /// The ready pods of a service.
     pub(crate) fn pods(&self, service: &str) -> Result<Vec<Object>> {
-        let deployment = self.cluster.get(&format!("deployment/{service}"))?;
-        let pods = inspect::pods(&deployment, &self.cluster.list("pods")?)?.into_iter().cloned();
-        Ok(pods.filter(|pod| inspect::is_ready(pod).unwrap_or(false)).collect())
+        let (deployment, pods) = (self.cluster.get(&format!("deployment/{service}"))?, self.cluster.list("pods")?);
+        let pods = inspect::pods(&deployment, &pods)?.into_iter();
+        Ok(pods.filter(|pod| inspect::is_ready(pod).unwrap_or(false)).cloned().collect())
     }
 
     /// How often containers were started again, over all pods that are there.
