@@ -42,7 +42,10 @@ fn spec() -> PodSpec {
 }
 
 async fn start(net: &Net, specs: Vec<PodSpec>) -> Vec<Pod> {
-    let pods: Vec<_> = specs.into_iter().filter_map(|spec| Pod::start(spec, net).ok()).collect();
+    let mut pods = Vec::with_capacity(specs.len());
+    for spec in specs {
+        pods.extend(Pod::start(spec, net));
+    }
     for pod in &pods {
         pod.until(|status| status.ready.holds).await;
     }

@@ -55,7 +55,7 @@ pub(crate) mod telemetry;
 pub(crate) mod traffic;
 
 use arguments::Arguments;
-use seedpod::{Error, Kind, Result};
+use seedpod::{Error, Kind, Result, base::time};
 use shop::Shop;
 use std::{path::Path, process::ExitCode, time::Duration};
 use table::Table;
@@ -101,8 +101,10 @@ async fn run(arguments: impl IntoIterator<Item = String>) -> Result<bool> {
 
 async fn run_shop(arguments: &Arguments) -> Result<bool> {
     let mut table = Table::on_standard_output();
-    println!("seed {} (--seed repeats it)", arguments.seed.get());
+    let begun = time::now();
     let shop = Shop::open(arguments.seed, services::images()).await?;
+    let (pods, seed) = (shop.size()?, arguments.seed.get());
+    println!("open with {pods} pods after {:.1} s, seed {seed}", begun.elapsed().as_secs_f64());
     let door = match arguments.serve {
         Some(address) => Some(shop.expose(address).await?),
         None => None,

@@ -88,7 +88,7 @@ fn all_hopeless(missing: &[&Object], pods: &[Object]) -> Result<bool> {
 async fn why(cluster: &Cluster, deployment: &Object) -> String {
     let name = format!("deployment/{}/{}", deployment.namespace(), deployment.name());
     match cluster.available(&name).within(Duration::ZERO).await {
-        Ok(()) => format!("{name} has just become available"),
-        Err(error) => error.to_string(),
+        Ok(()) => format!("{} has just become available", deployment.name()),
+        Err(error) => format!("{} is not available: {}", deployment.name(), error.message()),
     }
 }

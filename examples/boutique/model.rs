@@ -89,8 +89,7 @@ pub(crate) struct Order {
     pub(crate) lines: Vec<Line>,
     /// The version of the cart that has become this order.
     pub(crate) cart: u64,
-    pub(crate) shipping: Money,
-    pub(crate) total: Money,
+    pub(crate) costs: Costs,
     pub(crate) transaction: String,
 }
 
@@ -112,6 +111,13 @@ pub(crate) struct Receipt {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Quote {
     pub(crate) price: i64,
+}
+
+/// What a cart costs, in the shopper's currency: the shipping, and everything.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Costs {
+    pub(crate) shipping: Money,
+    pub(crate) total: Money,
 }
 
 /// What else to look at, and which version of the recommendation service thinks so.

@@ -11,6 +11,7 @@ use seedpod::{
     cluster::{Builder, Cluster, object::Object, schedule::Shape},
     http::Client,
     pod::Image,
+    queue::Brokers,
 };
 use std::{collections::BTreeMap, net::SocketAddr, time::Duration};
 
@@ -28,7 +29,17 @@ const OPEN_WITHIN: Duration = Duration::from_secs(60);
 
 /// The services, in the order of the table.
 const SERVICES: [&str; 11] = [
-    "frontend", "catalogue", "cart", "checkout", "currency", "payment", "shipping", "email", "recommendation", "ads", "store",
+    "frontend",
+    "catalogue",
+    "cart",
+    "checkout",
+    "currency",
+    "payment",
+    "shipping",
+    "email",
+    "recommendation",
+    "ads",
+    "store",
 ];
 
 /// An open shop.
@@ -46,6 +57,7 @@ impl Shop {
             .node(KEEPS_STATE, Shape { labels, ..Builder::shape() })
             .nodes(OTHERS.len())
             .seed(seed)
+            .resource(Brokers::RESOURCE, Brokers::default())
             .resource(Telemetry::RESOURCE, telemetry.clone());
         for (name, image) in images {
             builder = builder.image(name, image);
@@ -54,6 +66,11 @@ impl Shop {
         shop.apply(MANIFEST).await?;
         shop.settled(OPEN_WITHIN).await?;
         Ok(shop)
+    }
+
+    /// How many pods there are.
+    pub(crate) fn size(&self) -> Result<usize> {
+        Ok(self.cluster.list("pods")?.len())
     }
 
     /// Puts a real port in front of the shop.
@@ -93,9 +110,9 @@ impl Shop {
 
     /// The ready pods of a service.
     pub(crate) fn pods(&self, service: &str) -> Result<Vec<Object>> {
-        let deployment = self.cluster.get(&format!("deployment/{service}"))?;
-        let pods = inspect::pods(&deployment, &self.cluster.list("pods")?)?.into_iter().cloned();
-        Ok(pods.filter(|pod| inspect::is_ready(pod).unwrap_or(false)).collect())
+        let (deployment, pods) = (self.cluster.get(&format!("deployment/{service}"))?, self.cluster.list("pods")?);
+        let pods = inspect::pods(&deployment, &pods)?.into_iter();
+        Ok(pods.filter(|pod| inspect::is_ready(pod).unwrap_or(false)).cloned().collect())
     }
 
     /// How often containers were started again, over all pods that are there.

@@ -29,7 +29,7 @@ pub(crate) struct Table {
 
 impl Table {
     pub(crate) fn on_standard_output() -> Self {
-        Table { out: Box::new(io::stdout()), in_place: io::stdout().is_terminal(), drawn: 0 }
+        Table { in_place: io::stdout().is_terminal(), ..Table::plain(io::stdout()) }
     }
 
     /// Plain lines to this writer.

@@ -3,9 +3,12 @@
 //! It stands in for the collector that a real shop would send its metrics to, and lives outside the pods, so that it
 //! still knows what was in flight in one that has been killed.
 
-use seedpod::base::{
-    sync::{Arc, Lock},
-    time::{self, Instant},
+use seedpod::{
+    base::{
+        sync::{Arc, Lock},
+        time::{self, Instant},
+    },
+    pod::Context,
 };
 use std::{collections::BTreeMap, time::Duration};
 
@@ -40,21 +43,6 @@ impl Telemetry {
     /// The name under which containers find it.
     pub(crate) const RESOURCE: &str = "telemetry";
 
-    /// A request has arrived in this pod. What is returned is told how it ends; dropped before, it was cut off.
-    pub(crate) fn arrived(&self, service: &str, pod: &str, operation: String) -> Flight {
-        let mut state = self.0.lock();
-        let pod_state = state.pods.entry(pod.to_string()).or_default();
-        *pod_state.in_flight.entry(operation.clone()).or_default() += 1;
-        Flight {
-            telemetry: self.clone(),
-            service: service.to_string(),
-            pod: pod.to_string(),
-            operation,
-            since: time::now(),
-            over: false,
-        }
-    }
-
     /// The figures of a service.
     pub(crate) fn figures(&self, service: &str) -> Figures {
         self.0.lock().services.get(service).cloned().unwrap_or_default()
@@ -71,12 +59,38 @@ impl Telemetry {
     }
 }
 
+/// Who reports: a service, by the name of its container, and one of its pods.
+#[derive(Clone, Debug)]
+pub(crate) struct Reporter {
+    telemetry: Telemetry,
+    service: Arc<str>,
+    pod: Arc<str>,
+}
+
+impl Reporter {
+    pub(crate) fn new(context: &Context) -> Self {
+        let telemetry = context.resource::<Telemetry>(Telemetry::RESOURCE);
+        Reporter {
+            telemetry: telemetry.map_or_else(Telemetry::default, |shared| (*shared).clone()),
+            service: context.name().into(),
+            pod: context.pod().into(),
+        }
+    }
+
+    /// A request has arrived. What is returned is told how it ends; dropped before, it was cut off.
+    pub(crate) fn arrived(&self, operation: String) -> Flight {
+        let mut state = self.telemetry.0.lock();
+        let pod = state.pods.entry(self.pod.to_string()).or_default();
+        *pod.in_flight.entry(operation.clone()).or_default() += 1;
+        drop(state);
+        Flight { reporter: self.clone(), operation, since: time::now(), over: false }
+    }
+}
+
 /// A request in flight.
 #[derive(Debug)]
 pub(crate) struct Flight {
-    telemetry: Telemetry,
-    service: String,
-    pod: String,
+    reporter: Reporter,
     operation: String,
     since: Instant,
     over: bool,
@@ -86,8 +100,12 @@ impl Flight {
     /// It has been answered.
     pub(crate) fn answered(mut self, well: bool) {
         self.over = true;
-        let mut state = self.telemetry.0.lock();
-        let figures = state.services.entry(self.service.clone()).or_default();
+        self.count(well);
+    }
+
+    fn count(&self, well: bool) {
+        let mut state = self.reporter.telemetry.0.lock();
+        let figures = state.services.entry(self.reporter.service.to_string()).or_default();
         figures.requests += 1;
         figures.errors += u64::from(!well);
         figures.latency.add(time::now() - self.since);
@@ -96,8 +114,11 @@ impl Flight {
 
 impl Drop for Flight {
     fn drop(&mut self) {
-        let mut state = self.telemetry.0.lock();
-        let pod = state.pods.entry(self.pod.clone()).or_default();
+        if !self.over {
+            self.count(false);
+        }
+        let mut state = self.reporter.telemetry.0.lock();
+        let pod = state.pods.entry(self.reporter.pod.to_string()).or_default();
         if let Some(count) = pod.in_flight.get_mut(&self.operation) {
             *count -= 1;
             if *count == 0 {
@@ -156,13 +177,15 @@ mod tests {
     #[tokio::test]
     async fn what_is_dropped_unanswered_was_cut() {
         let telemetry = Telemetry::default();
-        let one = telemetry.arrived("checkout", "checkout-1", "POST /orders".into());
-        let two = telemetry.arrived("checkout", "checkout-1", "POST /orders".into());
+        let reporter = Reporter { telemetry: telemetry.clone(), service: "checkout".into(), pod: "checkout-1".into() };
+        let one = reporter.arrived("POST /orders".into());
+        let two = reporter.arrived("POST /orders".into());
         assert_eq!(telemetry.in_flight("checkout-1")["POST /orders"], 2);
         one.answered(true);
         drop(two);
         assert!(telemetry.in_flight("checkout-1").is_empty());
         assert_eq!(telemetry.cut("checkout-1")["POST /orders"], 1);
-        assert_eq!(telemetry.figures("checkout").requests, 1);
+        let Figures { requests, errors, .. } = telemetry.figures("checkout");
+        assert_eq!((requests, errors), (2, 1));
     }
 }

@@ -58,12 +58,13 @@ async fn the_shop_stays_open() {
 
 /// A payment service of which every third answer gets lost on the way, after the card has been charged.
 async fn shaky(context: Context, keeps_its_key: bool) -> Result {
-    let charges = Arc::new(AtomicU64::new(0));
+    let (charges, pod) = (Arc::new(AtomicU64::new(0)), context.pod().to_string());
     let shaken = middleware::from_fn(move |mut request: Request, next: Next| {
         let charge = charges.fetch_add(1, Ordering::Relaxed);
+        let new_key = HeaderValue::try_from(format!("{pod}-{charge}"));
         async move {
             if !keeps_its_key {
-                request.headers_mut().insert("idempotency-key", HeaderValue::from(charge));
+                request.headers_mut().insert("idempotency-key", new_key.unwrap());
             }
             let answer = next.run(request).await;
             if charge % 3 == 0 { StatusCode::SERVICE_UNAVAILABLE.into_response() } else { answer }
@@ -100,7 +101,7 @@ async fn hasty(context: Context) -> Result {
                 _ => ledger.once(&caller.keyed(&order.id), &order.id, &order.id, "a mail".to_string()).await,
             }
         });
-        async { Result::Ok(()) }
+        async { Ok::<_, Error>(()) }
     });
     let sending = queue::consume(broker, Topic::new("orders").subscription("email"), send);
     tokio::try_join!(services::serve(&context, Router::new()), sending.run_until(context.stopped()))?;
@@ -168,6 +169,6 @@ spec:
     let within = Duration::from_secs(60);
     let summary = manifest::run(manifest, Seed::new(1), within, |line| told.push(line)).await.unwrap();
     assert_eq!(summary.to_string(), "summary workloads=1 available=0");
-    assert!(told[0].starts_with("api is not available: 0 of 1 pods are; api-"), "{told:?}");
+    assert!(told[0].starts_with("api is not available: 0 of 1 pods are available; pod api-"), "{told:?}");
     assert!(told[0].contains("ImagePull") && told[0].contains("example.org/api:v3"), "{told:?}");
 }

@@ -1,6 +1,6 @@
 //! The pages of the shop: plain HTML from the server, which works without JavaScript.
 
-use super::model::{Ad, Cart, Money, Order, Product, Recommended};
+use super::model::{Ad, Cart, Costs, Money, Order, Product, Recommended};
 use axum::response::Html;
 use std::fmt::Write;
 
@@ -72,7 +72,14 @@ pub(crate) fn product(frame: &Frame, offer: &Offer, recommended: &str, ad: &str)
 }
 
 /// The cart, with the form that turns it into the order of this number.
-pub(crate) fn cart(frame: &Frame, cart: &Cart, offers: &[Offer], order: &str, recommended: &str) -> Html<String> {
+pub(crate) fn cart(
+    frame: &Frame,
+    cart: &Cart,
+    offers: &[Offer],
+    costs: &Costs,
+    order: &str,
+    recommended: &str,
+) -> Html<String> {
     if cart.lines.is_empty() {
         return frame.page(
             "Cart",
@@ -80,11 +87,9 @@ pub(crate) fn cart(frame: &Frame, cart: &Cart, offers: &[Offer], order: &str, re
         );
     }
     let mut rows = String::new();
-    let mut total = Money::new(0, &frame.currency);
     for line in &cart.lines {
         let Some(offer) = offers.iter().find(|offer| offer.product.id == line.product) else { continue };
         let price = Money::new(offer.price.minor * i64::from(line.quantity), &frame.currency);
-        total.minor += price.minor;
         let (art, name) = (art(&line.product), text(&offer.product.name));
         let _ = write!(
             rows,
@@ -95,13 +100,15 @@ pub(crate) fn cart(frame: &Frame, cart: &Cart, offers: &[Offer], order: &str, re
     }
     let main = format!(
         r#"<h1>Your cart</h1><table><thead><tr><th>Product</th><th class="number">Quantity</th><th class="number">Price</th></tr></thead>
-<tbody>{rows}</tbody><tfoot><tr><td>Total, before shipping</td><td></td><td class="number">{total}</td></tr></tfoot></table>
+<tbody>{rows}<tr><td>Shipping</td><td></td><td class="number">{shipping}</td></tr></tbody>
+<tfoot><tr><td>Total</td><td></td><td class="number">{total}</td></tr></tfoot></table>
 <h2>Checkout</h2><form class="stack" method="post" action="/checkout"><input type="hidden" name="order" value="{order}">
 <label>E-mail <input type="email" name="email" value="you@example.org" required></label>
 <label>Address <input name="address" value="1 Garden Lane, Springfield" required></label>
 <label>Card number <input name="card" value="4432801561520454" required></label>
 <button class="button">Place the order</button></form>{recommended}"#,
-        total = text(&total.to_string()),
+        shipping = text(&costs.shipping.to_string()),
+        total = text(&costs.total.to_string()),
         order = text(order),
     );
     frame.page("Cart", &main)
@@ -114,8 +121,8 @@ pub(crate) fn ordered(frame: &Frame, order: &Order, recommended: &str) -> Html<S
 <p class="lead">Order <b id="order">{id}</b> is paid: {total}, of which {shipping} for shipping. A confirmation goes to {email};
 the parcel goes to {address}.</p><p class="note">Transaction {transaction}</p></section>{recommended}"#,
         id = text(&order.id),
-        total = text(&order.total.to_string()),
-        shipping = text(&order.shipping.to_string()),
+        total = text(&order.costs.total.to_string()),
+        shipping = text(&order.costs.shipping.to_string()),
         email = text(&order.email),
         address = text(&order.address),
         transaction = text(&order.transaction),

@@ -1,19 +1,20 @@
 //! The checkout: turns a cart into an order that is paid, and hands it to the queue for e-mail and shipping.
 //!
-//! `POST /orders` (a purchase, with the order's number as its idempotency key).
+//! `GET /costs/{user}?currency=EUR` · `POST /orders` (a purchase, with the order's number as its idempotency key).
 
 use super::{
     super::{
         call::Caller,
-        model::{Cart, Charge, Money, Order, Product, Purchase, Quote, Receipt},
+        form,
+        model::{Cart, Charge, Costs, Money, Order, Product, Purchase, Quote, Receipt},
         refusal::Refusal,
     },
     store::{Change, Records},
 };
 use axum::{
     Json, Router,
-    extract::{FromRef, State},
-    routing::post,
+    extract::{FromRef, Path, RawQuery, State},
+    routing::{get, post},
 };
 use seedpod::{
     Error, Kind, Result,
@@ -47,7 +48,14 @@ pub(super) async fn checkout(context: Context) -> Result {
     let broker = context.broker("orders")?;
     let orders = orders(&*broker).await?;
     let desk = Desk { caller: Caller::new(&context), broker, orders };
-    super::serve(&context, Router::new().route("/orders", post(buy)).with_state(desk)).await
+    let router = Router::new().route("/costs/{user}", get(costs)).route("/orders", post(buy)).with_state(desk);
+    super::serve(&context, router).await
+}
+
+async fn costs(caller: Caller, Path(user): Path<String>, RawQuery(query): RawQuery) -> Result<Json<Costs>, Refusal> {
+    let query = form::parse(&query.unwrap_or_default());
+    let currency = query.get("currency").ok_or_else(|| Error::new(Kind::Invalid, "in which currency?"))?;
+    Ok(Json(price(&caller, &cart_of(&caller, &user).await?, currency).await?))
 }
 
 /// May be asked any number of times for the same order, at any point of an earlier try, even at once.
@@ -57,15 +65,15 @@ async fn buy(State(desk): State<Desk>, caller: Caller, Json(purchase): Json<Purc
     if let Some(done) = records.get::<Order>(&place).await? {
         return finish(&caller, &purchase, done.value).await;
     }
-    let cart: Cart = caller.get(format!("http://cart/carts/{}", purchase.user)).await?;
+    let cart = cart_of(&caller, &purchase.user).await?;
     if cart.lines.is_empty() {
         // another try of this order may have been quicker and emptied it
         let done = records.get::<Order>(&place).await?;
         return Ok(Json(done.ok_or_else(|| Error::new(Kind::Invalid, "the cart is empty"))?.value));
     }
 
-    let (shipping, total) = price(&caller, &cart, &purchase.currency).await?;
-    let charge = Charge { order: purchase.order.clone(), amount: total.clone(), card: purchase.card.clone() };
+    let costs = price(&caller, &cart, &purchase.currency).await?;
+    let charge = Charge { order: purchase.order.clone(), amount: costs.total.clone(), card: purchase.card.clone() };
     let Receipt { transaction } = caller.post("http://payment/charges", &charge).await?;
     let order = Order {
         id: purchase.order.clone(),
@@ -73,8 +81,7 @@ async fn buy(State(desk): State<Desk>, caller: Caller, Json(purchase): Json<Purc
         address: purchase.address.clone(),
         lines: cart.lines,
         cart: cart.version,
-        shipping,
-        total,
+        costs,
         transaction,
     };
     // First to the queue, then on record: a try cut off between the two is made again and publishes again, which the
@@ -92,8 +99,11 @@ async fn finish(caller: &Caller, purchase: &Purchase, order: Order) -> Result<Js
     Ok(Json(order))
 }
 
-/// What shipping and all of it costs, in the shopper's currency.
-async fn price(caller: &Caller, cart: &Cart, currency: &str) -> Result<(Money, Money)> {
+async fn cart_of(caller: &Caller, user: &str) -> Result<Cart> {
+    caller.get(format!("http://cart/carts/{user}")).await
+}
+
+async fn price(caller: &Caller, cart: &Cart, currency: &str) -> Result<Costs> {
     let quote: Quote = caller.get(format!("http://shipping/quotes?items={}", cart.items())).await?;
     let products: Vec<Product> = caller.get("http://catalogue/products").await?;
     let mut sum = quote.price;
@@ -103,6 +113,6 @@ async fn price(caller: &Caller, cart: &Cart, currency: &str) -> Result<(Money, M
         sum += product.price * i64::from(line.quantity);
     }
     let url = format!("http://currency/convert?to={currency}&amounts={},{sum}", quote.price);
-    let converted: [Money; 2] = caller.get(url).await?;
-    Ok(converted.into())
+    let [shipping, total]: [Money; 2] = caller.get(url).await?;
+    Ok(Costs { shipping, total })
 }

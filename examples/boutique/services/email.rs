@@ -10,7 +10,7 @@ use seedpod::{Error, Kind, Result, pod::Context};
 pub(super) async fn email(context: Context) -> Result {
     let sender = context.env("SENDER").ok_or_else(|| Error::new(Kind::NotFound, "SENDER is not set"))?.to_string();
     let sent = work::orders(&context, "email", move |order| {
-        format!("from {sender} to {}: your order {} over {}", order.email, order.id, order.total)
+        format!("from {sender} to {}: your order {} over {}", order.email, order.id, order.costs.total)
     });
     tokio::try_join!(super::serve(&context, Router::new()), sent)?;
     Ok(())

@@ -5,7 +5,7 @@
 use super::super::{
     call::Caller,
     form,
-    model::{Ad, Cart, Line, Money, Order, Product, Purchase, Recommended},
+    model::{Ad, Cart, Costs, Line, Money, Order, Product, Purchase, Recommended},
     page::{self, Frame, Offer},
     refusal,
 };
@@ -83,12 +83,12 @@ async fn product(visit: Visit, Path(id): Path<String>) -> Response {
 
 async fn cart(visit: Visit) -> Response {
     let page = async {
-        let (frame, cart, offers) = tokio::join!(visit.frame(), visit.cart(), visit.offers());
-        let (cart, offers) = (cart?, offers?);
+        let (frame, cart, offers, costs) = tokio::join!(visit.frame(), visit.cart(), visit.offers(), visit.costs());
+        let (cart, offers, costs) = (cart?, offers?, costs?);
         let recommended = visit.recommended(&ids(&cart.lines)).await;
         // the same cart, sent twice, is the same order
         let order = format!("{:016x}", hash::of(format!("{}/{}", visit.session, cart.version).as_bytes()));
-        Ok(page::cart(&frame, &cart, &offers, &order, &page::recommended(&recommended, &offers)))
+        Ok(page::cart(&frame, &cart, &offers, &costs, &order, &page::recommended(&recommended, &offers)))
     };
     visit.answer(page.await)
 }
@@ -199,6 +199,11 @@ impl Visit {
 
     async fn cart(&self) -> Result<Cart> {
         self.caller.get(format!("http://cart/carts/{}", self.session)).await
+    }
+
+    /// What the cart costs, shipping included.
+    async fn costs(&self) -> Result<Costs> {
+        self.caller.get(format!("http://checkout/costs/{}?currency={}", self.session, self.currency)).await
     }
 
     /// All products, with their prices in the visitor's currency.

@@ -16,7 +16,7 @@ mod work;
 
 pub(crate) use ledger::Ledger;
 
-use super::telemetry::Telemetry;
+use super::telemetry::Reporter;
 use axum::{Router, extract::Request, middleware, routing::get};
 use seedpod::{
     Result, http,
@@ -46,11 +46,9 @@ pub(crate) fn images() -> [(&'static str, Image); 12] {
 
 /// Serves a router on the pod's port until the container is told to stop, and reports every request of it.
 pub(crate) async fn serve(context: &Context, router: Router) -> Result {
-    let telemetry = context.resource::<Telemetry>(Telemetry::RESOURCE).unwrap_or_default();
-    let (service, pod) = (context.name().to_string(), context.pod().to_string());
+    let reporter = Reporter::new(context);
     let reported = middleware::from_fn(move |request: Request, next: middleware::Next| {
-        let operation = format!("{} {}", request.method(), request.uri().path());
-        let flight = telemetry.arrived(&service, &pod, operation);
+        let flight = reporter.arrived(format!("{} {}", request.method(), request.uri().path()));
         async move {
             let response = next.run(request).await;
             flight.answered(!response.status().is_server_error());

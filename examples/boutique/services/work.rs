@@ -1,7 +1,7 @@
 //! Work from the queue: each order's effect, carried out once.
 
 use super::{
-    super::{call::Caller, model::Order},
+    super::{call::Caller, model::Order, telemetry::Reporter},
     Ledger, checkout,
 };
 use seedpod::{
@@ -24,11 +24,15 @@ pub(super) async fn orders(
     let broker = context.broker("orders")?;
     let orders = checkout::orders(&*broker).await?;
     let (caller, ledger, does) = (Caller::new(context), Ledger::new(context, effect), Arc::new(does));
+    let reporter = Reporter::new(context);
     let once = tower::service_fn(move |message: Message| {
         let (caller, ledger, does) = (caller.clone(), ledger.clone(), does.clone());
+        let flight = reporter.arrived("order".to_string());
         async move {
             let order: Order = message.json()?;
-            ledger.once(&caller.keyed(&order.id), &order.id, &order.id, does(&order)).await.map(drop)
+            let done = ledger.once(&caller.keyed(&order.id), &order.id, &order.id, does(&order)).await;
+            flight.answered(done.is_ok());
+            done.map(drop)
         }
     });
     queue::consume(broker, orders.subscription(effect), once)

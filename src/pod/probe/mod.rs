@@ -19,7 +19,7 @@ pub(crate) use run::run;
 
 use super::Context;
 use crate::base::{BoxError, Error, Kind, Result};
-use futures::future::BoxFuture;
+use futures::{TryFutureExt, future::BoxFuture};
 use std::{fmt, future::Future, sync::Arc, time::Duration};
 
 /// A function that checks a container from inside.
@@ -179,8 +179,5 @@ where
     Fut: Future<Output = Result<(), E>> + Send + 'static,
     E: Into<BoxError> + 'static,
 {
-    Arc::new(move |context| {
-        let checking = check(context);
-        Box::pin(async move { checking.await.map_err(|error| Error::adopt(error, Kind::Failed)) })
-    })
+    Arc::new(move |context| Box::pin(check(context).map_err(|error| Error::adopt(error, Kind::Failed))))
 }

@@ -310,14 +310,19 @@ impl Table {
         lanes.reap(now);
         let (mut items, mut bytes) = (want.items, want.bytes);
         let deadline = later(now, want.hold);
+        if items > want.chunk {
+            deliveries.reserve((lanes.ready().min(items as usize)) / want.chunk as usize);
+        }
         while items > 0
             && let Some(chunk) = lanes.pop(items.min(want.chunk), &mut bytes, deliveries.is_empty())
         {
             items -= chunk.len();
             self.epoch += 1;
-            let slot = lanes.leases.hold(chunk.clone(), self.epoch, want.owner, want.hold, deadline);
-            let lease = Lease::new(u64::from(at) << 32 | u64::from(slot), want.owner, self.epoch, deadline);
-            deliveries.push(Delivery::new(lease, chunk.attempts, chunk.batch, chunk.range));
+            let (batch, range, attempts) = (chunk.batch.clone(), chunk.range.clone(), chunk.attempts);
+            let slot = lanes.leases.hold(chunk, self.epoch, want.hold, deadline);
+            let place = u64::from(at) << 32 | u64::from(slot);
+            let lease = Lease { place, owner: want.owner, epoch: self.epoch, deadline };
+            deliveries.push(Delivery { lease, attempts, batch, range });
         }
         if lanes.ready() > 0 && !deliveries.is_empty() {
             effects.wake(&lanes.arrived); // the next competitor
