@@ -12,7 +12,8 @@ use seedpod::{
     Error, Kind,
     base::{Backoff, Seed, sync::Lock, time},
     queue::{
-        self, Broker, BrokerExt, DeadLetter, Id, Memory, Message, Publish, Step, Subscription, Topic, TopicOptions, Want,
+        self, Broker, BrokerExt, DeadLetter, Id, Memory, Message, Publish, Step, Subscription, Topic, TopicOptions,
+        Want,
     },
 };
 use serde::{Deserialize, Serialize};

@@ -17,13 +17,7 @@ pub(crate) struct Arguments {
 impl Arguments {
     /// Reads the arguments that follow the program's name.
     pub(crate) fn parse(arguments: impl IntoIterator<Item = String>) -> Result<Self> {
-        let mut parsed = Arguments {
-            seed: Seed::ambient(),
-            seconds: None,
-            serve: None,
-            manifest: None,
-            help: false,
-        };
+        let mut parsed = Arguments { seed: Seed::ambient(), seconds: None, serve: None, manifest: None, help: false };
         let mut arguments = arguments.into_iter().peekable();
         while let Some(option) = arguments.next() {
             match option.as_str() {
@@ -31,7 +25,7 @@ impl Arguments {
                 "--seed" => parsed.seed = Seed::new(number(&option, arguments.next())?),
                 "--seconds" => {
                     parsed.seconds = Some(Duration::from_secs(number(&option, arguments.next())?.clamp(1, 86_400)));
-                },
+                }
                 "--manifest" => parsed.manifest = Some(given(&option, arguments.next())?.into()),
                 "--serve" => {
                     let address = arguments.next_if(|next| !next.starts_with("--"));

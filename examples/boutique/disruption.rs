@@ -35,7 +35,8 @@ pub(crate) fn plan(seed: Seed, length: Duration) -> [(Duration, Disruption); 3] 
     let mut order = [Disruption::Kill, Disruption::Drain, Disruption::Rollout];
     rng.shuffle(&mut order);
     let [first, second, third] = order;
-    [(0.10, first), (0.35, second), (0.60, third)].map(|(part, disruption)| (length.mul_f64(part + 0.1 * rng.unit()), disruption))
+    [(0.10, first), (0.35, second), (0.60, third)]
+        .map(|(part, disruption)| (length.mul_f64(part + 0.1 * rng.unit()), disruption))
 }
 
 /// Carries out the plan of a show that began then, and tells what was done.
@@ -125,7 +126,8 @@ async fn rollout(shop: &Shop) -> Result<String> {
     let begun = time::now();
     shop.apply(&shop::MANIFEST.replace("shop/recommendation:v1", "shop/recommendation:v2")).await?;
     shop.settled(SETTLED_WITHIN).await?;
-    let asked: Recommended = Caller::outside(shop.http()).get("http://recommendation/recommendations?products=mug").await?;
+    let asked: Recommended =
+        Caller::outside(shop.http()).get("http://recommendation/recommendations?products=mug").await?;
     let Recommended { version, reason, .. } = asked;
     Ok(format!("rolled recommendation to {version} in {:.1} s: {reason:?}", begun.elapsed().as_secs_f64()))
 }

@@ -29,7 +29,17 @@ const OPEN_WITHIN: Duration = Duration::from_secs(60);
 
 /// The services, in the order of the table.
 const SERVICES: [&str; 11] = [
-    "frontend", "catalogue", "cart", "checkout", "currency", "payment", "shipping", "email", "recommendation", "ads", "store",
+    "frontend",
+    "catalogue",
+    "cart",
+    "checkout",
+    "currency",
+    "payment",
+    "shipping",
+    "email",
+    "recommendation",
+    "ads",
+    "store",
 ];
 
 /// An open shop.

@@ -177,8 +177,7 @@ mod tests {
     #[tokio::test]
     async fn what_is_dropped_unanswered_was_cut() {
         let telemetry = Telemetry::default();
-        let reporter =
-            Reporter { telemetry: telemetry.clone(), service: "checkout".into(), pod: "checkout-1".into() };
+        let reporter = Reporter { telemetry: telemetry.clone(), service: "checkout".into(), pod: "checkout-1".into() };
         let one = reporter.arrived("POST /orders".into());
         let two = reporter.arrived("POST /orders".into());
         assert_eq!(telemetry.in_flight("checkout-1")["POST /orders"], 2);
