@@ -78,7 +78,7 @@ impl Object {
     /// An object with this metadata and nothing else.
     ///
     /// # Errors
-    /// [`Invalid`](base::Kind::Invalid) where the metadata has no name.
+    /// [`Invalid`](crate::base::Kind::Invalid) where the metadata has no name.
     pub fn new(kind: &'static Kind, metadata: &Metadata) -> Result<Object> {
         let meta = Meta::new(kind, Json::of(metadata)?)?;
         Ok(Object { kind, meta, spec: None, node: None, status: None, rest: None })
@@ -90,7 +90,7 @@ impl Object {
     /// [`manifest`](crate::cluster::manifest)'s.
     ///
     /// # Errors
-    /// [`Invalid`](base::Kind::Invalid) where the text is no JSON, the kind is missing or unknown, or the metadata does not
+    /// [`Invalid`](crate::base::Kind::Invalid) where the text is no JSON, the kind is missing or unknown, or the metadata does not
     /// read.
     pub fn read(text: &str) -> Result<Object> {
         Object::from_json(Json::read(text)?)
@@ -166,7 +166,7 @@ impl Object {
     /// A typed view of one of its parts, parsed at the first call; where the part is absent, one with nothing set.
     ///
     /// # Errors
-    /// [`Invalid`](base::Kind::Invalid), naming object and path, where the part does not read as this view, or the view is
+    /// [`Invalid`](crate::base::Kind::Invalid), naming object and path, where the part does not read as this view, or the view is
     /// of another kind.
     pub fn view<T: View>(&self) -> Result<&T> {
         if T::KIND != self.kind {

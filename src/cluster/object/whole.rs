@@ -8,7 +8,7 @@ impl Object {
     /// The whole as one tree, without a revision.
     ///
     /// # Errors
-    /// [`Invalid`](base::Kind::Invalid) never happens: every part was written by us.
+    /// [`Invalid`](crate::base::Kind::Invalid) never happens: every part was written by us.
     pub fn json(&self) -> Result<Json<'static>> {
         let mut whole: Members<'static> = match &self.rest {
             Some(rest) => match rest.json()?.into_owned() {
