@@ -9,7 +9,7 @@ use std::{
     pin::Pin,
     task::{Context, Poll, ready},
 };
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncWrite, ReadBuf};
 
 /// What is read at once; on the stack, so that an idle splice holds no buffer.
 const PIECE: usize = 8 << 10;
@@ -77,7 +77,7 @@ impl Direction {
             }
             let mut space = [const { MaybeUninit::uninit() }; PIECE];
             let mut piece = ReadBuf::uninit(&mut space);
-            ready!(Pin::new(&mut *from).poll_read(cx, &mut piece))?;
+            let registered = ready!(from.poll_piece(cx, &mut piece))?;
             let piece = piece.filled();
             if piece.is_empty() {
                 self.state = State::Ending;
@@ -90,6 +90,8 @@ impl Direction {
             };
             if written < piece.len() {
                 self.rest = piece.get(written..).unwrap_or_default().to_vec();
+            } else if registered {
+                return Poll::Pending;
             }
         }
     }
