@@ -55,3 +55,7 @@ pub mod testing;
 
 #[cfg(feature = "base")]
 pub use base::{BoxError, Error, Kind, Result};
+
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

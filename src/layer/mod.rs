@@ -1,1 +1,37 @@
-//! layer
+//! Floor 1: Service → Service.
+//!
+//! Layers that change when and how often a call is made. It may use `base` and, in files of its own, the plain types of
+//! the `http` crate; it refuses to know endpoints, connections, queues and whoever calls it.
+//!
+//! - [`retry`]: [`RetryLayer`], try again what may help, under one budget — start here
+//! - [`deadline`]: [`DeadlineLayer`], every call ends in time
+//! - [`budget`]: [`Budget`], how much extra load all the trying again may add
+//! - [`classify`]: [`Classify`], what a result says of the endpoint and of trying again
+//! - [`metadata`]: [`Metadata`], what layers must know of a request; [`Request`], a plain message that carries it
+//! - `http` (feature `http`): requests of the `http` crate carry it too; `HttpStatus` reads responses
+//!
+//! # Readiness
+//!
+//! Layers that only pass a call on forward `poll_ready` and call the very instance that became ready. Those that choose
+//! or re-issue (retry here, replicas above) are always ready: they clone the service once per attempt and drive its
+//! readiness inside the call's future, under the request's deadline, so that nothing waits for what the call does not
+//! need. The cost: back-pressure shows as a slower or refused call, never as `Pending` before it. The probe in
+//! `testing::readiness` holds every layer to this rule, yours too.
+
+pub mod budget;
+pub mod classify;
+pub mod deadline;
+#[cfg(feature = "http")]
+pub mod http;
+pub mod metadata;
+pub(crate) mod on_call;
+pub mod retry;
+mod timer;
+
+pub use budget::Budget;
+pub use classify::{Classify, Standard};
+pub use deadline::{DeadlineLayer, DeadlineService};
+#[cfg(feature = "http")]
+pub use http::HttpStatus;
+pub use metadata::{Metadata, Request};
+pub use retry::{Retry, RetryLayer};

@@ -1,1 +1,35 @@
-//! queue
+//! Floor 3: work that is stored once its submission returns, and redelivered until it is settled.
+//!
+//! It may use `base`, `net`, `layer` and `pod`, and refuses to know what a cluster or a flow is: whoever hands out work
+//! needs neither.
+//!
+//! - [`Broker`]: topics of messages, leased and settled; the seam behind which memory, disk or a server stands — start here
+//! - [`Topic`], [`Subscription`], [`TopicOptions`]: where messages go, and what happens at the bound
+//! - [`Publish`], [`Payload`], [`Id`]: what is published; bytes or values by reference; ids that say where it came from
+//! - [`Delivery`], [`Lease`], [`Step`]: what a lease hands out, and all that is done with it at once
+//! - [`Memory`]: the broker in this process, which defines what the others do
+//! - [`Brokers`]: which broker a container gets, by configuration
+//! - [`consume`]: the pump: deliveries of a subscription to a [`tower::Service`]
+
+mod broker;
+mod consume;
+mod context;
+mod dead_letter;
+mod id;
+mod memory;
+mod message;
+mod payload;
+mod step;
+mod table;
+mod topic;
+
+pub use broker::{Broker, BrokerExt, DEAD_LETTERS, Guarantees, Receipt, TopicStats, Want};
+pub use consume::{Consume, Message, consume};
+pub use context::Brokers;
+pub use dead_letter::DeadLetter;
+pub use id::Id;
+pub use memory::Memory;
+pub use message::{Attempts, Batch, Delivery, Headers, Lease, Publish};
+pub use payload::{Codec, Json, Payload};
+pub use step::{Charge, Reject, Retry, StateWrite, Step};
+pub use topic::{Bound, Subscription, Topic, TopicOptions};

@@ -1,1 +1,19 @@
-//! serving
+//! Floor 3: services in front of services.
+//!
+//! A set of endpoints that changes while requests flow, and the patterns that choose among them. It may use `base` and
+//! `layer`; it refuses to know where endpoints come from, what they speak, and what a pod or a cluster is.
+//!
+//! - [`replicas`]: [`Replicas`], equal endpoints behind one service — start here
+//! - [`endpoints`]: [`Endpoints`], the set
+//! - [`load`]: [`Lease`], one pick, counted until its outcome is known
+//! - [`erased`]: [`Erased`], endpoints of different types in one set
+
+pub mod endpoints;
+pub mod erased;
+pub mod load;
+pub mod replicas;
+
+pub use endpoints::{Changes, Endpoints};
+pub use erased::Erased;
+pub use load::Lease;
+pub use replicas::{Picked, Replicas};

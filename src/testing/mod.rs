@@ -1,1 +1,10 @@
-//! testing
+//! Beside the floors: what you test your own services with.
+//!
+//! It may use every module; none uses it. It refuses to know any test framework: a check is a function that returns what
+//! it found, or fails with what it saw.
+//!
+//! - [`broker`]: the conformance suite of brokers, a function per promise
+//! - [`readiness`]: does a layer keep the rule of readiness?
+
+pub mod broker;
+pub mod readiness;

@@ -8,12 +8,16 @@
 )]
 #![allow(clippy::disallowed_macros, reason = "tests may print")]
 
+mod boutique;
 mod cluster;
 mod control;
+mod examples;
 mod http;
+mod manifest;
 mod net;
 mod pod;
 mod queue;
+mod schedule;
 mod serving;
 mod store;
 mod tidy;

@@ -1,1 +1,429 @@
+//! Queues: the broker in memory keeps every promise, and the pump settles as it says.
 
+use bytes::Bytes;
+use seedpod::{
+    Error, Kind, Result,
+    base::{Answer, Backoff, Few, Name, Rng, Seed, sync::Lock, time},
+    net::Net,
+    pod::{Container, ContainerSpec, Context, Phase, Pod, PodSpec, RestartPolicy},
+    queue::{
+        self, Attempts, Broker, BrokerExt, Brokers, Consume, DEAD_LETTERS, DeadLetter, Delivery, Guarantees, Id, Lease,
+        Memory, Message, Publish, Receipt, Step, Subscription, Topic, TopicOptions, TopicStats, Want,
+    },
+    testing,
+};
+use std::{future::Future, sync::Arc, time::Duration};
+use tower::Service;
+
+#[tokio::test(start_paused = true)]
+async fn memory_keeps_every_promise() {
+    testing::broker::all(&Memory::new()).await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn memory_keeps_every_promise_in_a_simulation_too() {
+    let _simulation = Seed::new(1).simulate();
+    testing::broker::all(&Memory::new()).await.unwrap();
+}
+
+const SECOND: Duration = Duration::from_secs(1);
+
+/// Knows the last lease that it gave.
+struct Spy {
+    inner: Arc<dyn Broker>,
+    last: Lock<Option<Lease>>,
+}
+
+/// Fails every third call or so, half of those after it took effect.
+struct Flaky {
+    inner: Arc<dyn Broker>,
+    rng: Lock<Rng>,
+}
+
+impl Flaky {
+    async fn perhaps<T>(&self, call: impl Future<Output = Result<T>>) -> Result<T> {
+        let dice = self.rng.lock().below(6);
+        let out_of_reach = || Err(Error::new(Kind::Unavailable, "out of reach"));
+        match dice {
+            0 => out_of_reach(),
+            1 => call.await.and_then(|_| out_of_reach()),
+            _ => call.await,
+        }
+    }
+}
+
+macro_rules! delegate {
+    ($broker:ty, |$own:ident, $lease:ident| $leased:expr, |$me:ident, $call:ident| $other:expr) => {
+        impl Broker for $broker {
+            fn guarantees(&self) -> Guarantees {
+                self.inner.guarantees()
+            }
+            fn declare<'a>(&'a self, topic: &'a Topic, options: TopicOptions) -> Answer<'a, ()> {
+                self.inner.declare(topic, options)
+            }
+            fn publish(&self, batches: Few<Publish>) -> Answer<'_, Receipt> {
+                self.inner.publish(batches)
+            }
+            fn lease<'a>(&'a self, subscription: &'a Subscription, want: Want) -> Answer<'a, Few<Delivery>> {
+                let ($own, $lease) = (self, self.inner.lease(subscription, want));
+                Answer::later($leased)
+            }
+            fn settle(&self, step: Step) -> Answer<'_, ()> {
+                let ($me, $call) = (self, async move { self.inner.settle(step).await });
+                Answer::later($other)
+            }
+            fn load<'a>(&'a self, key: &'a Name) -> Answer<'a, (u64, Bytes)> {
+                self.inner.load(key)
+            }
+            fn inspect<'a>(&'a self, topic: &'a Topic) -> Answer<'a, TopicStats> {
+                self.inner.inspect(topic)
+            }
+        }
+    };
+}
+
+delegate!(
+    Spy,
+    |own, lease| async move {
+        let leased = lease.await?;
+        *own.last.lock() = leased.first().map(|delivery| delivery.lease);
+        Ok(leased)
+    },
+    |_own, settled| settled
+);
+delegate!(Flaky, |own, lease| own.perhaps(lease), |own, settled| own.perhaps(settled));
+
+struct Shop {
+    broker: Arc<dyn Broker>,
+    brokers: Brokers,
+    orders: Topic,
+    dead: Topic,
+    start: time::Instant,
+    /// What the handlers saw: the second, the number, and the attempts before.
+    seen: Arc<Lock<Vec<(u64, u32, Attempts)>>>,
+}
+
+impl Shop {
+    async fn new() -> Shop {
+        let brokers = Brokers::default();
+        let broker = brokers.get("memory:").unwrap();
+        let (orders, dead) = (Topic::new("orders"), Topic::new("orders.dead"));
+        broker.declare(&orders, TopicOptions::new().subscription("mailer").dead_letters(&dead)).await.unwrap();
+        Shop { broker, brokers, orders, dead, start: time::now(), seen: Arc::default() }
+    }
+
+    async fn order(&self, numbers: impl IntoIterator<Item = u32>) {
+        for number in numbers {
+            self.broker.send(Publish::json(&self.orders, Id::of(number.to_string()), number)).await.unwrap();
+        }
+    }
+
+    fn pump<Fut>(
+        &self,
+        handler: impl Fn(Message) -> Fut + Clone + Send + Sync + 'static,
+    ) -> Consume<impl Service<Message, Response = (), Error = Error, Future: Send> + Clone + Send + Sync + 'static>
+    where
+        Fut: Future<Output = Result> + Send + 'static,
+    {
+        self.pump_on(self.broker.clone(), handler)
+    }
+
+    /// A pump whose handler notes what it sees, then does this.
+    fn pump_on<Fut>(
+        &self,
+        broker: Arc<dyn Broker>,
+        handler: impl Fn(Message) -> Fut + Clone + Send + Sync + 'static,
+    ) -> Consume<impl Service<Message, Response = (), Error = Error, Future: Send> + Clone + Send + Sync + 'static>
+    where
+        Fut: Future<Output = Result> + Send + 'static,
+    {
+        let (seen, start) = (self.seen.clone(), self.start);
+        let service = tower::service_fn(move |message: Message| {
+            seen.lock().push(((time::now() - start).as_secs(), message.json().unwrap(), message.attempts()));
+            handler(message)
+        });
+        queue::consume(broker, self.orders.subscription("mailer"), service)
+    }
+
+    fn seen(&self) -> Vec<(u64, u32, Attempts)> {
+        std::mem::take(&mut self.seen.lock())
+    }
+
+    async fn stats(&self) -> TopicStats {
+        self.broker.inspect(&self.orders).await.unwrap()
+    }
+
+    async fn dead_letters(&self) -> Vec<DeadLetter> {
+        let want = Want::items(100).chunk(1).wait(Duration::ZERO);
+        let letters = self.broker.lease(&self.dead.subscription(DEAD_LETTERS), want).await.unwrap();
+        letters.iter().map(|letter| DeadLetter::read(&letter.batch.headers).unwrap()).collect()
+    }
+
+    /// Runs it as the only container of a pod.
+    fn pod(&self, pump: impl Container) -> Pod {
+        let spec = PodSpec::new("mailer")
+            .restart(RestartPolicy::Never)
+            .resource(Brokers::RESOURCE, self.brokers.clone())
+            .container(ContainerSpec::new("mailer", pump));
+        Pod::start(spec, &Net::memory().seed(Seed::new(1)).build()).unwrap()
+    }
+}
+
+fn attempts(failures: u16, crashes: u16, lapses: u16) -> Attempts {
+    Attempts::new(failures, crashes, lapses)
+}
+
+#[tokio::test(start_paused = true)]
+async fn failures_come_back_after_the_back_off_and_die_at_the_budget() {
+    let shop = Shop::new().await;
+    shop.order([7]).await;
+    let pump = shop.pump(|_| async { Err(Error::new(Kind::Unavailable, "no mail server")) });
+    let backoff = Backoff::new(SECOND, 60 * SECOND).exact();
+    pump.attempts(4).backoff(backoff).run_until(time::sleep(100 * SECOND)).await.unwrap();
+    let expected = [(0, 0), (1, 1), (3, 2), (7, 3)].map(|(second, failures)| (second, 7, attempts(failures, 0, 0)));
+    assert_eq!(shop.seen(), expected);
+    let letter = DeadLetter::new(
+        "unavailable: no mail server",
+        shop.orders.subscription("mailer"),
+        Id::of("7"),
+        attempts(3, 0, 0),
+    );
+    assert_eq!(shop.dead_letters().await, [letter]);
+    assert_eq!(shop.stats().await.stored, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_cannot_be_read_dies_at_once_and_what_is_told_to_wait_is_not_charged() {
+    let shop = Shop::new().await;
+    shop.order([1, 2]).await;
+    let pump = shop.pump(|message| async move {
+        match message.json::<u32>()? {
+            1 => message.json::<Vec<String>>().map(drop),
+            _ => Err(Error::new(Kind::Overloaded, "").after(10 * SECOND)),
+        }
+    });
+    pump.attempts(2).run_until(time::sleep(35 * SECOND)).await.unwrap();
+    let expected =
+        [(0, 1), (0, 2), (10, 2), (20, 2), (30, 2)].map(|(second, number)| (second, number, attempts(0, 0, 0)));
+    assert_eq!(shop.seen(), expected);
+    let letters = shop.dead_letters().await;
+    assert_eq!(letters.len(), 1);
+    let named = format!("message {}: invalid: this is not the JSON expected", Id::of("1"));
+    assert!(letters[0].reason.starts_with(&named), "{}", letters[0].reason);
+    assert_eq!(shop.stats().await.delayed, 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_panic_costs_the_message_a_crash_and_the_worker_nothing() {
+    let shop = Shop::new().await;
+    shop.order([1, 2]).await;
+    let pump = shop.pump(|message| async move {
+        assert!(message.json::<u32>()? != 1, "poison");
+        Ok(())
+    });
+    let backoff = Backoff::new(SECOND, SECOND).exact();
+    pump.crashes(2).backoff(backoff).run_until(time::sleep(10 * SECOND)).await.unwrap();
+    let expected = [(0, 1, attempts(0, 0, 0)), (0, 2, attempts(0, 0, 0)), (1, 1, attempts(0, 1, 0))];
+    assert_eq!(shop.seen(), expected);
+    assert_eq!(shop.dead_letters().await[0].reason, "its handler panicked: poison");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_long_handler_keeps_its_lease() {
+    let shop = Shop::new().await;
+    shop.order([1]).await;
+    let pump = shop.pump(|_| async {
+        time::sleep(600 * SECOND).await;
+        Ok(())
+    });
+    let watch = async {
+        time::sleep(500 * SECOND).await;
+        let want = Want::one().wait(50 * SECOND);
+        assert!(shop.broker.lease(&shop.orders.subscription("mailer"), want).await.unwrap().is_empty());
+    };
+    let (ended, ()) = tokio::join!(pump.concurrency(2).hold(10 * SECOND).run_until(time::sleep(550 * SECOND)), watch);
+    ended.unwrap();
+    assert_eq!(shop.seen().len(), 1, "told to stop, it waited for the handler");
+    assert_eq!(shop.stats().await.stored, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lost_lease_cancels_the_handler() {
+    let shop = Shop::new().await;
+    shop.order([1]).await;
+    let held = Arc::new(Lock::new(None));
+    let thief = held.clone();
+    // the only ones who can end a lease are the broker and whoever knows it
+    let broker = Arc::new(Spy { inner: shop.broker.clone(), last: Lock::default() });
+    let pump = shop.pump_on(broker.clone(), move |message| {
+        let thief = thief.clone();
+        async move {
+            let ended = Arc::new(());
+            *thief.lock() = Some((message.attempts(), Arc::downgrade(&ended)));
+            time::sleep(1000 * SECOND).await;
+            drop(ended);
+            panic!("nobody may get here");
+        }
+    });
+    let steal = async {
+        time::sleep(SECOND).await;
+        let lease = broker.last.lock().expect("a lease was given");
+        shop.broker.ack(lease).await.unwrap();
+        time::sleep(5 * SECOND).await;
+        let (_, ended) = held.lock().take().unwrap();
+        assert_eq!(ended.strong_count(), 0, "the handler goes on without its lease");
+    };
+    let (ended, ()) = tokio::join!(pump.hold(10 * SECOND).run_until(time::sleep(10 * SECOND)), steal);
+    ended.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn killed_with_a_message_in_hand_it_comes_back_when_the_lease_has_run_out() {
+    let shop = Shop::new().await;
+    shop.order(0..3).await;
+    let slow = || {
+        shop.pump(|_| async {
+            time::sleep(5 * SECOND).await;
+            Ok(())
+        })
+    };
+    let pod = shop.pod(slow().hold(20 * SECOND).concurrency(2));
+    time::sleep(2 * SECOND).await;
+    assert_eq!(shop.stats().await.leased, 2);
+    pod.kill();
+    pod.gone().await;
+    assert_eq!(shop.seen().iter().map(|seen| seen.1).collect::<Vec<_>>(), [0, 1]);
+    let pod = shop.pod(slow().hold(20 * SECOND).concurrency(3));
+    time::sleep(40 * SECOND).await;
+    let expected = [(2, 2, attempts(0, 0, 0)), (20, 0, attempts(0, 0, 1)), (20, 1, attempts(0, 0, 1))];
+    assert_eq!(shop.seen(), expected, "none is lost, and those in hand come back at the end of their leases");
+    assert_eq!(shop.stats().await.stored, 0);
+    assert_eq!(pod.stop(SECOND).await, Phase::Succeeded);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_message_that_kills_its_workers_dies_in_the_end() {
+    let shop = Shop::new().await;
+    shop.order([1]).await;
+    for _ in 0..3 {
+        let pod = shop.pod(shop.pump(|_| std::future::pending()).hold(10 * SECOND).lapses(2));
+        time::sleep(2 * SECOND).await;
+        pod.kill();
+        time::sleep(20 * SECOND).await;
+    }
+    assert_eq!(shop.seen().len(), 2);
+    assert_eq!(shop.dead_letters().await[0].attempts, attempts(0, 0, 2));
+}
+
+#[tokio::test(start_paused = true)]
+async fn told_to_stop_it_leases_no_more_and_lets_what_runs_end() {
+    let shop = Shop::new().await;
+    shop.order(0..10).await;
+    let pump = shop.pump(|_| async {
+        time::sleep(5 * SECOND).await;
+        Ok(())
+    });
+    let pod = shop.pod(pump.concurrency(4));
+    time::sleep(SECOND).await;
+    assert_eq!(pod.stop(30 * SECOND).await, Phase::Succeeded);
+    assert_eq!((time::now() - shop.start).as_secs(), 5, "it stopped as soon as it could");
+    let stats = shop.stats().await;
+    assert_eq!((stats.stored, stats.ready, stats.leased), (6, 6, 0));
+
+    let stuck = shop.pump(|_| std::future::pending());
+    let pod = shop.pod(stuck.hold(60 * SECOND));
+    time::sleep(SECOND).await;
+    let before = time::now();
+    assert_eq!(pod.stop(7 * SECOND).await, Phase::Failed);
+    assert_eq!((time::now() - before).as_secs(), 7, "the grace ends it");
+    assert_eq!(shop.stats().await.leased, 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_message_whose_service_was_never_ready_goes_back_uncharged() {
+    #[derive(Clone)]
+    struct NeverReady;
+    impl Service<Message> for NeverReady {
+        type Response = ();
+        type Error = Error;
+        type Future = std::future::Ready<Result>;
+        fn poll_ready(&mut self, _: &mut std::task::Context<'_>) -> std::task::Poll<Result> {
+            std::task::Poll::Pending
+        }
+        fn call(&mut self, _: Message) -> Self::Future {
+            panic!("it is not ready")
+        }
+    }
+    let shop = Shop::new().await;
+    shop.order([1]).await;
+    let pump = queue::consume(shop.broker.clone(), shop.orders.subscription("mailer"), NeverReady);
+    pump.run_until(time::sleep(SECOND)).await.unwrap();
+    let stats = shop.stats().await;
+    assert_eq!((stats.ready, stats.leased), (1, 0));
+    let again = shop.broker.lease(&shop.orders.subscription("mailer"), Want::one()).await.unwrap();
+    assert_eq!(again[0].attempts, Attempts::default());
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_not_declared_ends_it_unless_it_declares_it() {
+    let broker: Arc<dyn Broker> = Arc::new(Memory::new());
+    let done = |_: Message| async { Ok::<_, Error>(()) };
+    let subscription = Subscription::new("new", "worker");
+    let pump = queue::consume(broker.clone(), subscription.clone(), tower::service_fn(done)).concurrency(3);
+    let error = pump.clone().run_until(std::future::pending()).await.unwrap_err();
+    assert_eq!(error.to_string(), "subscription new/worker: not found: it is not declared");
+    pump.declare(TopicOptions::new().capacity(5)).run_until(time::sleep(SECOND)).await.unwrap();
+    broker.send(Publish::new("new", Id::of("x"), "y")).await.unwrap();
+    assert_eq!(broker.lease(&subscription, Want::one()).await.unwrap().len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_broker_out_of_reach_is_tried_again() {
+    let shop = Shop::new().await;
+    shop.order(0..5).await;
+    let flaky = Arc::new(Flaky { inner: shop.broker.clone(), rng: Lock::new(Seed::new(3).rng()) });
+    let pump = shop.pump_on(flaky, |_| async { Ok(()) });
+    pump.run_until(time::sleep(300 * SECOND)).await.unwrap();
+    assert_eq!(shop.stats().await.stored, 0);
+    assert!(shop.dead_letters().await.is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn pods_of_one_map_share_their_brokers_and_configuration_chooses() {
+    let shop = Shop::new().await;
+    let lines = Arc::new(Lock::new(Vec::new()));
+    let container = {
+        let lines = lines.clone();
+        move |context: Context| {
+            let lines = lines.clone();
+            async move {
+                let shared = context.broker("orders")?;
+                shared.send(Publish::json("orders", Id::of(context.pod()), 1_u32)).await?;
+                let errors =
+                    ["audit-log", "broken"].map(|name| context.broker(name).err().map(|error| error.to_string()));
+                lines.lock().push(errors);
+                Ok::<_, Error>(())
+            }
+        }
+    };
+    let net = Net::memory().build();
+    for name in ["a", "b"] {
+        let spec = PodSpec::new(name)
+            .restart(RestartPolicy::Never)
+            .env("SEEDPOD_BROKER", "nats://127.0.0.1:4222")
+            .env("SEEDPOD_BROKER_ORDERS", "memory:")
+            .env("SEEDPOD_BROKER_BROKEN", "here")
+            .resource(Brokers::RESOURCE, shop.brokers.clone())
+            .container(ContainerSpec::new("app", container.clone()));
+        assert_eq!(Pod::start(spec, &net).unwrap().finished().await, Phase::Succeeded);
+    }
+    assert_eq!(shop.stats().await.ready, 2, "the broker outlives the pods");
+    let expected = [
+        "broker \"audit-log\" (SEEDPOD_BROKER: nats://127.0.0.1:4222): unsupported: no broker of scheme nats; there are: memory",
+        "broker \"broken\" (SEEDPOD_BROKER_BROKEN: here): invalid: it has no scheme, such as memory:",
+    ];
+    assert_eq!(lines.lock()[0], expected.map(|text| Some(text.to_string())));
+    let bare = PodSpec::new("c").restart(RestartPolicy::Never).container(ContainerSpec::new("app", container));
+    let pod = Pod::start(bare, &net).unwrap();
+    assert_eq!(pod.finished().await, Phase::Failed);
+}

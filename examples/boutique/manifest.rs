@@ -1,0 +1,94 @@
+//! Runs a manifest file until every workload is available, or it is clear that it will not be.
+
+use super::{inspect, standins};
+use seedpod::{
+    Error, Kind, Result,
+    base::{Seed, time},
+    cluster::{Cluster, object::Object},
+};
+use std::{collections::BTreeSet, fmt, time::Duration};
+
+/// What became of a manifest, printed as the last line.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Summary {
+    pub(crate) workloads: usize,
+    pub(crate) available: usize,
+}
+
+impl Summary {
+    pub(crate) fn is_complete(&self) -> bool {
+        self.workloads == self.available
+    }
+}
+
+impl fmt::Display for Summary {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "summary workloads={} available={}", self.workloads, self.available)
+    }
+}
+
+/// How often the workloads are looked at.
+const INTERVAL: Duration = Duration::from_millis(100);
+
+/// A cluster of three nodes with the stand-ins, where this manifest is applied.
+pub(crate) async fn start(manifest: &str, seed: Seed) -> Result<Cluster> {
+    let mut builder = Cluster::builder().nodes(3).seed(seed);
+    for (name, image) in standins::images() {
+        builder = builder.image(name, image);
+    }
+    let cluster = builder.start().await?;
+    cluster.apply(manifest).await?;
+    Ok(cluster)
+}
+
+/// Runs a manifest, tells of every workload that becomes available, and at the end of those that have not, and why.
+pub(crate) async fn run(manifest: &str, seed: Seed, within: Duration, mut tell: impl FnMut(String)) -> Result<Summary> {
+    let cluster = start(manifest, seed).await?;
+    let began = time::now();
+    let mut told = BTreeSet::new();
+    loop {
+        let deployments = cluster.list("deployments")?;
+        if deployments.is_empty() {
+            return Err(Error::new(Kind::NotFound, "there is no workload in this manifest"));
+        }
+        let pods = cluster.list("pods")?;
+        let mut missing = Vec::new();
+        for deployment in &deployments {
+            if !inspect::is_available(deployment)? {
+                missing.push(deployment);
+            } else if told.insert(deployment.name().to_string()) {
+                tell(format!("{:>5.1} s  {} is available", began.elapsed().as_secs_f64(), deployment.name()));
+            }
+        }
+        let hopeless = !missing.is_empty() && all_hopeless(&missing, &pods)?;
+        if missing.is_empty() || hopeless || began.elapsed() >= within {
+            for deployment in &missing {
+                tell(why(&cluster, deployment).await);
+            }
+            cluster.shutdown().await;
+            return Ok(Summary { workloads: deployments.len(), available: deployments.len() - missing.len() });
+        }
+        time::sleep(INTERVAL).await;
+    }
+}
+
+/// Whether waiting cannot help any of them: an image that is not there will not be there later.
+fn all_hopeless(missing: &[&Object], pods: &[Object]) -> Result<bool> {
+    for deployment in missing {
+        let pods = inspect::pods(deployment, pods)?;
+        let words = pods.into_iter().map(inspect::word).collect::<Result<Vec<_>>>()?;
+        if !words.iter().any(|word| word.ends_with("ImagePullBackOff")) {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+/// Why a workload is not available.
+async fn why(cluster: &Cluster, deployment: &Object) -> String {
+    let name = format!("deployment/{}/{}", deployment.namespace(), deployment.name());
+    match cluster.available(&name).within(Duration::ZERO).await {
+        Ok(()) => format!("{} has just become available", deployment.name()),
+        Err(error) => format!("{} is not available: {}", deployment.name(), error.message()),
+    }
+}

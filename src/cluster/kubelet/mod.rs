@@ -1,0 +1,372 @@
+//! The kubelet: runs the pods that are bound to nodes, and tells how they are.
+//!
+//! It stands for the kubelets of all nodes. It may use `pod` and `net`, and refuses to know who wanted a pod and why:
+//! it reads pods, nodes, config maps, secrets and services, and writes pods' statuses.
+//!
+//! - [`Kubelet`]: starts, follows and stops — start here
+//! - `translate`, `status`: from object to running pod, and back
+//! - `variables`, `volumes`: what containers find around them
+//! - `addresses`: pods' addresses, node by node
+//! - `follow`: a running pod's changes into its status and events
+
+mod addresses;
+mod follow;
+mod status;
+mod translate;
+mod variables;
+mod volumes;
+
+use super::{
+    object::{
+        ConfigMap, Container, ContainerStatus, Kind, NodeStatus, Object, PodSpec, PodStatus, Secret, ServiceSpec, View,
+    },
+    plane::Plane,
+};
+use crate::{
+    base::{Deadline, Result, sync::Lock, time},
+    control::Next,
+    net::Scope,
+    pod::Pod,
+    store::{Change, Key},
+};
+use addresses::Pool;
+use std::{
+    collections::BTreeMap,
+    net::IpAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
+    time::Duration,
+};
+use variables::Site;
+use volumes::Filled;
+
+const NAME: &str = "kubelet";
+
+/// How soon a pod that cannot be started is tried again; a change of what it lacks tries at once.
+const RETRY: Duration = Duration::from_secs(10);
+
+/// How long a pod that is told to go waits at most for services to send new connections elsewhere. The last one that
+/// serves gets them to its end, and must not wait for that.
+const LEAVE_MAX: Duration = Duration::from_secs(1);
+
+/// How long it then waits for connections that were on their way to it.
+const SETTLE: Duration = Duration::from_millis(100);
+
+/// Why a pod cannot be started yet.
+#[derive(Debug)]
+pub(super) struct Problem {
+    pub(super) reason: &'static str,
+    pub(super) message: String,
+}
+
+impl Problem {
+    fn config(message: String) -> Self {
+        Problem { reason: "CreateContainerConfigError", message }
+    }
+}
+
+/// A pod that runs, or ran and is still there.
+pub(super) struct Running {
+    uid: String,
+    pub(super) pod: Pod,
+    volumes: Lock<BTreeMap<String, Filled>>,
+    stopping: AtomicBool,
+}
+
+pub(super) struct Kubelet {
+    plane: Arc<Plane>,
+    pods: Lock<BTreeMap<Key, Arc<Running>>>,
+    addresses: Lock<Pool>,
+    /// What follows and stops pods; it dies with the cluster.
+    scope: Scope,
+}
+
+impl Kubelet {
+    pub(super) fn new(plane: Arc<Plane>, scope: Scope) -> Self {
+        let addresses = Lock::new(Pool::new(plane.net.is_tcp()));
+        Kubelet { plane, pods: Lock::default(), addresses, scope }
+    }
+
+    /// The running pod under this key.
+    pub(super) fn running(&self, key: &Key) -> Option<Arc<Running>> {
+        self.pods.lock().get(key).cloned()
+    }
+
+    /// Kills all pods, now.
+    pub(super) fn kill_all(&self) {
+        let pods = std::mem::take(&mut *self.pods.lock());
+        drop(pods); // each is killed as it is dropped, not under the lock
+    }
+
+    /// Ends all pods in order, each within its grace.
+    pub(super) async fn stop_all(&self) {
+        let pods: Vec<_> = self.pods.lock().values().cloned().collect();
+        futures::future::join_all(pods.iter().map(|running| running.pod.stop(running.pod.grace()))).await;
+        self.kill_all();
+    }
+
+    /// The pods to look at because of a change.
+    pub(super) fn keys(&self, change: &Change<Object>) -> Vec<Key> {
+        let Some(object) = change.values().next() else { return Vec::new() };
+        match object.kind() {
+            kind if kind == Kind::POD => {
+                let here = matches!(change, Change::Remove(_)) || change.values().any(|pod| pod.node().is_some());
+                if here { super::controllers::own(change) } else { Vec::new() }
+            }
+            kind if kind == Kind::CONFIG_MAP || kind == Kind::SECRET => {
+                let pods = self.plane.within(Kind::POD, object.namespace());
+                let concerned =
+                    pods.into_iter().filter(|pod| pod.value.node().is_some() && mentions(&pod.value, object));
+                concerned.map(|pod| pod.key).collect()
+            }
+            _ => Vec::new(),
+        }
+    }
+
+    /// Makes what runs under this key what the objects say.
+    pub(super) async fn reconcile(self: &Arc<Self>, key: &Key) -> Result<Next> {
+        let running = self.running(key);
+        let object = self.plane.get(key).map(|entry| entry.value);
+        match (object, running) {
+            (None, None) => {}
+            (None, Some(running)) => self.kill(key, &running),
+            (Some(object), Some(running)) if running.uid != object.uid() => {
+                self.kill(key, &running);
+                return Ok(Next::After(Duration::ZERO));
+            }
+            (Some(object), None) if object.metadata().is_deleting() => self.plane.remove(&object).await?,
+            (Some(object), None) => return self.start(key, object).await,
+            (Some(object), Some(running)) if object.metadata().is_deleting() => self.stop(key, object, running),
+            (Some(object), Some(running)) => self.refresh(&object, &running).await?,
+        }
+        Ok(Next::Done)
+    }
+
+    fn kill(&self, key: &Key, running: &Running) {
+        running.pod.kill();
+        self.forget(key, running);
+    }
+
+    fn forget(&self, key: &Key, running: &Running) {
+        let gone = self.pods.lock().remove(key);
+        drop(gone);
+        self.addresses.lock().release(running.pod.ip());
+    }
+
+    async fn start(self: &Arc<Self>, key: &Key, object: Object) -> Result<Next> {
+        let status = object.view::<PodStatus>()?;
+        let Some(node) = object.node().filter(|_| !status.phase.is_over()) else { return Ok(Next::Done) };
+        let host_ip = self.host_ip(node);
+        let Some(ip) = self.addresses.lock().allocate(node) else {
+            let message = "failed to allocate for range: no IP addresses available in range set";
+            self.plane.warn(&object, "FailedCreatePodSandBox", message, NAME).await;
+            return Ok(Next::After(RETRY));
+        };
+        match self.prepare(&object, node, &host_ip, ip) {
+            Ok((spec, volumes)) => match Pod::start(spec, &self.plane.net) {
+                Ok(pod) => {
+                    let uid = object.uid().to_owned();
+                    let (volumes, stopping) = (Lock::new(volumes), AtomicBool::new(false));
+                    let observer = pod.observe();
+                    let running = Arc::new(Running { uid, pod, volumes, stopping });
+                    self.pods.lock().insert(key.clone(), running);
+                    let follow = follow::follow(self.plane.clone(), object, host_ip, observer);
+                    self.scope.spawn(follow);
+                    return Ok(Next::Done);
+                }
+                Err(error) => self.plane.warn(&object, "FailedCreatePodSandBox", &error.to_string(), NAME).await,
+            },
+            Err(problem) => self.explain(&object, &host_ip, &problem).await?,
+        }
+        self.addresses.lock().release(ip);
+        Ok(Next::After(RETRY))
+    }
+
+    fn prepare(
+        &self,
+        object: &Object,
+        node: &str,
+        host_ip: &str,
+        ip: IpAddr,
+    ) -> Result<(crate::pod::PodSpec, BTreeMap<String, Filled>), Problem> {
+        let spec = object.view::<PodSpec>().map_err(|error| Problem::config(error.to_string()))?;
+        let pod_ip = ip.to_string();
+        self.with_site(object, spec, node, host_ip, &pod_ip, |site| {
+            let volumes = volumes::volumes(site)?;
+            let resources = self.plane.resources.lock().clone();
+            let common = translate::Common {
+                ip,
+                images: &self.plane.images,
+                resources: &resources,
+                env: &self.plane.env,
+                seed: self.plane.seed,
+            };
+            Ok((translate::pod(site, &common, &self.services(object.namespace()), &volumes)?, volumes))
+        })
+    }
+
+    fn with_site<T>(
+        &self,
+        object: &Object,
+        spec: &PodSpec,
+        node: &str,
+        host_ip: &str,
+        pod_ip: &str,
+        work: impl FnOnce(&Site<'_>) -> T,
+    ) -> T {
+        let namespace = object.namespace();
+        work(&Site {
+            metadata: object.metadata(),
+            spec,
+            node,
+            host_ip,
+            pod_ip,
+            config_map: &|name| self.lookup::<ConfigMap>(namespace, name),
+            secret: &|name| self.lookup::<Secret>(namespace, name),
+        })
+    }
+
+    fn lookup<V: View>(&self, namespace: &str, name: &str) -> Option<V> {
+        let entry = self.plane.get(&Key::from([V::KIND.plural, namespace, name]))?;
+        entry.value.view::<V>().ok().cloned()
+    }
+
+    fn host_ip(&self, node: &str) -> String {
+        let status = self.lookup::<NodeStatus>("", node).unwrap_or_default();
+        let internal = status.addresses.iter().find(|address| address.type_ == "InternalIP");
+        internal.map(|address| address.address.clone()).unwrap_or_default()
+    }
+
+    /// The variables by which containers of a namespace find its services.
+    fn services(&self, namespace: &str) -> BTreeMap<String, String> {
+        let entries = self.plane.within(Kind::SERVICE, namespace);
+        let with_address = entries.iter().filter_map(|entry| {
+            let spec = entry.value.view::<ServiceSpec>().ok()?;
+            spec.cluster_ip.parse::<IpAddr>().ok()?;
+            Some(variables::of_service(entry.value.name(), &spec.cluster_ip, &spec.ports))
+        });
+        with_address.flatten().collect()
+    }
+
+    /// Says on the pod why it cannot be started yet.
+    async fn explain(&self, object: &Object, host_ip: &str, problem: &Problem) -> Result {
+        // a volume holds up the whole pod; anything else is told of its containers
+        let (reason, message) = match problem.reason {
+            "FailedMount" => ("ContainerCreating", ""),
+            reason => (reason, problem.message.as_str()),
+        };
+        let waiting = |container: &Container| ContainerStatus {
+            name: container.name.clone(),
+            image: container.image.clone(),
+            state: status::waiting(reason, message),
+            started: Some(false),
+            ..ContainerStatus::default()
+        };
+        let spec = object.view::<PodSpec>()?;
+        let told = self.plane.set_status::<PodStatus>(object, |old| PodStatus {
+            host_ip: host_ip.into(),
+            init_container_statuses: spec.init_containers.iter().map(waiting).collect(),
+            container_statuses: spec.containers.iter().map(waiting).collect(),
+            ..old.clone()
+        });
+        told.await?;
+        let (reason, message) = match problem.reason {
+            "FailedMount" => ("FailedMount", problem.message.clone()),
+            _ => ("Failed", format!("Error: {}", problem.message)),
+        };
+        self.plane.warn(object, reason, &message, NAME).await;
+        Ok(())
+    }
+
+    /// Ends a pod in order: services turn away from it, then its containers are told, then its object goes.
+    fn stop(self: &Arc<Self>, key: &Key, object: Object, running: Arc<Running>) {
+        let seconds = object.metadata().deletion_grace_period_seconds.unwrap_or(0).max(0).unsigned_abs();
+        let grace = Duration::from_secs(seconds);
+        if running.stopping.swap(true, Relaxed) {
+            // told once more, with less grace perhaps: it never gets longer
+            if running.pod.status().stopping {
+                running.pod.begin_stop(grace);
+            }
+            return;
+        }
+        let (kubelet, key) = (self.clone(), key.clone());
+        self.scope.spawn(async move {
+            let until = Deadline::within(grace);
+            kubelet.leave(&object, &running).await;
+            for container in &running.pod.status().containers {
+                if container.state.is_running() {
+                    let message = format!("Stopping container {}", container.name);
+                    kubelet.plane.note(&object, "Killing", &message, NAME).await;
+                }
+            }
+            running.pod.stop(until.remaining()).await;
+            kubelet.forget(&key, &running);
+            // an error here would be the store's end
+            let _ = kubelet.plane.remove(&object).await;
+        });
+    }
+
+    /// Waits until nobody sends anything new to the pod.
+    async fn leave(&self, object: &Object, running: &Running) {
+        let status = running.pod.status();
+        let host_ip = object.view::<PodStatus>().map(|status| status.host_ip.clone()).unwrap_or_default();
+        // not ready from now on, whatever its containers say
+        let told = self.plane.set_status::<PodStatus>(object, |old| status::status(old, &status, &host_ip, true));
+        let _ = told.await;
+        if status.ready.holds {
+            // whoever is the last to serve waits no longer than this
+            let _ = Deadline::within(LEAVE_MAX).bound(self.plane.routes.left(running.pod.ip())).await;
+            time::sleep(SETTLE).await;
+        }
+    }
+
+    /// Brings changed config maps and secrets into the volumes of a running pod.
+    async fn refresh(&self, object: &Object, running: &Running) -> Result {
+        let spec = object.view::<PodSpec>()?;
+        let pod_ip = running.pod.ip().to_string();
+        let problems = self.with_site(object, spec, object.node().unwrap_or_default(), "", &pod_ip, |site| {
+            let mut volumes = running.volumes.lock();
+            let mut problems = Vec::new();
+            for declared in &spec.volumes {
+                let Some(filled) = volumes.get_mut(&declared.name).filter(|filled| filled.projected.is_some()) else {
+                    continue;
+                };
+                // what is gone from under a running pod stays in it, as in Kubernetes
+                match volumes::files(site, declared).map(|files| filled.update(files)) {
+                    Ok(Ok(())) => {}
+                    Ok(Err(error)) => problems.push(error.to_string()),
+                    Err(problem) => problems.push(problem.message),
+                }
+            }
+            problems
+        });
+        for message in problems {
+            self.plane.warn(object, "FailedMount", &message, NAME).await;
+        }
+        Ok(())
+    }
+}
+
+/// Whether a pod uses this config map or secret.
+fn mentions(pod: &Object, object: &Object) -> bool {
+    let Ok(spec) = pod.view::<PodSpec>() else { return false };
+    let name = object.name();
+    let map = object.kind() == Kind::CONFIG_MAP;
+    let by_volume = spec.volumes.iter().any(|volume| match map {
+        true => volume.config_map.as_ref().is_some_and(|source| source.name == name),
+        false => volume.secret.as_ref().is_some_and(|source| source.secret_name == name),
+    });
+    let by_variable = spec.containers.iter().chain(&spec.init_containers).any(|container| {
+        let from = container.env_from.iter().any(|source| {
+            let reference = if map { &source.config_map_ref } else { &source.secret_ref };
+            reference.as_ref().is_some_and(|reference| reference.name == name)
+        });
+        let sources = container.env.iter().filter_map(|variable| variable.value_from.as_ref());
+        let mut keys =
+            sources.filter_map(|it| if map { it.config_map_key_ref.as_ref() } else { it.secret_key_ref.as_ref() });
+        from || keys.any(|reference| reference.name == name)
+    });
+    by_volume || by_variable
+}

@@ -1,0 +1,331 @@
+//! Equal endpoints behind one service.
+
+use super::{
+    Endpoints, Lease,
+    endpoints::{Endpoint, Snapshot},
+    load::{better, candidates},
+};
+use crate::{
+    base::{BoxError, Error, Kind, Rng, time},
+    layer::{Classify, Standard, on_call::OnCall},
+};
+use pin_project_lite::pin_project;
+use std::{
+    fmt,
+    future::Future,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+};
+use tower::Service;
+
+/// Equal endpoints behind one service: every call goes to the less loaded of two drawn at random.
+///
+/// Use it wherever several instances can answer the same request. The endpoints are services themselves, so patterns
+/// nest: a replica may be another `Replicas`.
+///
+/// ```text
+///              ┌─► cart-a   3 in flight
+/// Replicas ─?──┤   cart-b                  two drawn, the less loaded one called
+///              └─► cart-c   1 in flight ✓
+/// ```
+///
+/// ```
+/// use seedpod::{base::Error, serving::{Endpoints, Replicas}};
+/// use tower::{Service, ServiceExt, service_fn};
+/// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
+/// let endpoints = Endpoints::named("greeter");
+/// let mut replicas = Replicas::new(endpoints.clone());
+/// let hello = |name: &'static str| async move { Ok::<_, Error>(format!("hello {name}")) };
+/// endpoints.insert("a", service_fn(hello));
+/// endpoints.insert("b", service_fn(hello)); // also while requests flow
+/// assert_eq!(replicas.ready().await?.call("world").await?, "hello world");
+/// # Ok::<_, Error>(()) }).unwrap();
+/// ```
+///
+/// **Guarantees**
+/// - The load of an endpoint is what is in flight in it, over all handles; a call returns its load when it ends, fails
+///   or is dropped.
+/// - An endpoint that failed is second choice for a second, one that throttles for as long as it asks (300 s at most):
+///   who fails fast never looks attractive. Where all failed, load decides.
+/// - Each pick takes exactly one [`Outcome`](crate::base::Outcome), by the [classifier](Self::classify).
+/// - Always ready: the pick is made in `call`, the endpoint is cloned once and made ready inside the call. Nothing is
+///   allocated unless it fails.
+///
+/// **Not guaranteed**: that endpoints get equally many calls; back-pressure before the call (an endpoint that is not
+/// ready makes its call wait); another try elsewhere (put [`Retry`](crate::layer::Retry) in front).
+///
+/// # Errors
+/// [`Kind::Unavailable`] naming the set where it is empty. An endpoint's error carries its key, unless it names a place
+/// closer to the cause; foreign errors become [`Kind::Failed`].
+///
+/// A handle is cheap to clone; one that is kept is faster, since it keeps the snapshot of the set that it saw last.
+pub struct Replicas<S, C = Standard> {
+    endpoints: Endpoints<S>,
+    /// Filled by the second call: a handle that is cloned for one call takes what is there and goes.
+    seen: Option<Arc<Snapshot<S>>>,
+    /// None before the first call.
+    rng: Option<Rng>,
+    classify: C,
+}
+
+impl<S> Replicas<S> {
+    /// In front of this set, which goes on changing.
+    pub fn new(endpoints: Endpoints<S>) -> Self {
+        Replicas { endpoints, seen: None, rng: None, classify: Standard }
+    }
+
+    /// In front of a set of its own, empty and of this name: fill it by [`endpoints`](Self::endpoints).
+    pub fn named(name: impl Into<Arc<str>>) -> Self {
+        Replicas::new(Endpoints::named(name))
+    }
+}
+
+impl<S, C> Replicas<S, C> {
+    /// Reads results by this classifier instead of by the error alone.
+    #[must_use]
+    pub fn classify<D>(self, classify: D) -> Replicas<S, D> {
+        Replicas { endpoints: self.endpoints, seen: self.seen, rng: self.rng, classify }
+    }
+
+    /// The set behind it.
+    pub fn endpoints(&self) -> &Endpoints<S> {
+        &self.endpoints
+    }
+
+    /// Chooses an endpoint without calling it, for what is more than one call: a connection, a stream. None where the
+    /// set is empty. The endpoint counts as loaded until the lease is completed or dropped.
+    ///
+    /// ```
+    /// use seedpod::{base::Outcome, serving::Replicas};
+    ///
+    /// let addresses = Replicas::named("cart");
+    /// assert!(addresses.pick().is_none());
+    /// addresses.endpoints().insert("cart-a", "10.0.0.1:7070");
+    /// let picked = addresses.pick().unwrap();
+    /// assert_eq!((picked.key(), picked.service), ("cart-a", "10.0.0.1:7070"));
+    /// assert_eq!(addresses.endpoints().pending("cart-a"), Some(1));
+    /// picked.lease.complete(Outcome::Success);
+    /// assert_eq!(addresses.endpoints().pending("cart-a"), Some(0));
+    /// ```
+    pub fn pick(&self) -> Option<Picked<S>>
+    where
+        S: Clone,
+    {
+        let current = self.endpoints.current();
+        let endpoint = choose(&current.list, self.endpoints.rng().next_u64())?;
+        Some(Picked { service: endpoint.service.clone(), lease: Lease::new(&endpoint.cell) })
+    }
+
+    #[cold]
+    fn refresh(&mut self) {
+        self.seen = Some(self.endpoints.current_shared());
+    }
+
+    /// Of a fresh handle: takes what is there without keeping it.
+    fn first<Req>(&mut self, request: Req) -> Calling<S, Req, C>
+    where
+        S: Service<Req> + Clone,
+        C: Clone,
+    {
+        let word = self.rng.insert(self.endpoints.rng()).next_u64();
+        self.send(choose(&self.endpoints.current().list, word), request)
+    }
+
+    #[inline(always)]
+    fn send<Req>(&self, endpoint: Option<&Endpoint<S>>, request: Req) -> Calling<S, Req, C>
+    where
+        S: Service<Req> + Clone,
+        C: Clone,
+    {
+        let classify = self.classify.clone();
+        match endpoint {
+            Some(endpoint) => {
+                let call = OnCall::new(endpoint.service.clone(), request);
+                Calling { lease: Lease::new(&endpoint.cell), state: State::Found { call }, classify }
+            }
+            None => {
+                Calling { lease: Lease::none(), state: State::Empty { set: self.endpoints.name_shared() }, classify }
+            }
+        }
+    }
+}
+
+/// The less loaded of two drawn at random.
+#[inline(always)]
+fn choose<S>(list: &[Endpoint<S>], word: u64) -> Option<&Endpoint<S>> {
+    let (first, second) = candidates(list.len(), word);
+    let (first, second) = (list.get(first)?, list.get(second)?);
+    Some(if better(&first.cell, &second.cell, time::now) { first } else { second })
+}
+
+/// An endpoint that was chosen: [`Replicas::pick`].
+#[derive(Debug)]
+#[must_use = "dropping it ends the pick as cancelled"]
+pub struct Picked<S> {
+    /// The endpoint, cloned; not yet made ready.
+    pub service: S,
+    /// What counts it as loaded.
+    pub lease: Lease,
+}
+
+impl<S> Picked<S> {
+    /// The endpoint's key.
+    pub fn key(&self) -> &str {
+        self.lease.key()
+    }
+}
+
+impl<S, C: Clone> Clone for Replicas<S, C> {
+    #[inline]
+    fn clone(&self) -> Self {
+        Replicas { endpoints: self.endpoints.clone(), seen: None, rng: None, classify: self.classify.clone() }
+    }
+}
+
+impl<S, C> fmt::Debug for Replicas<S, C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Replicas").field(&self.endpoints).finish()
+    }
+}
+
+impl<S, Req, C> Service<Req> for Replicas<S, C>
+where
+    S: Service<Req> + Clone,
+    S::Error: Into<BoxError> + 'static,
+    C: Classify<S::Response> + Clone,
+{
+    type Response = S::Response;
+    type Error = Error;
+    type Future = Calling<S, Req, C>;
+
+    #[inline(always)]
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Error>> {
+        Poll::Ready(Ok(()))
+    }
+
+    #[inline(always)]
+    fn call(&mut self, request: Req) -> Self::Future {
+        let Some(rng) = &mut self.rng else { return self.first(request) };
+        let word = rng.next_u64();
+        if !self.seen.as_ref().is_some_and(|seen| self.endpoints.is_current(seen.version)) {
+            self.refresh();
+        }
+        self.send(self.seen.as_ref().and_then(|seen| choose(&seen.list, word)), request)
+    }
+}
+
+pin_project! {
+    /// The future of [`Replicas`].
+    #[must_use = "futures do nothing unless polled"]
+    pub struct Calling<S: Service<Req>, Req, C> {
+        lease: Lease,
+        #[pin]
+        state: State<S, Req>,
+        classify: C,
+    }
+}
+
+pin_project! {
+    #[project = StateProjection]
+    enum State<S: Service<Req>, Req> {
+        Found { #[pin] call: OnCall<S, Req> },
+        Empty { set: Arc<str> },
+    }
+}
+
+impl<S, Req, C> Future for Calling<S, Req, C>
+where
+    S: Service<Req>,
+    S::Error: Into<BoxError> + 'static,
+    C: Classify<S::Response>,
+{
+    type Output = Result<S::Response, Error>;
+
+    #[inline(always)]
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.project();
+        let call = match this.state.project() {
+            StateProjection::Found { call } => call,
+            StateProjection::Empty { set } => return Poll::Ready(Err(empty(set))),
+        };
+        match ready!(call.poll(cx)) {
+            Ok(response) => {
+                this.lease.settle(this.classify.outcome(Ok(&response)));
+                Poll::Ready(Ok(response))
+            }
+            Err(error) => Poll::Ready(Err(failed(this.lease, this.classify, error))),
+        }
+    }
+}
+
+#[cold]
+fn empty(set: &Arc<str>) -> Error {
+    Error::new(Kind::Unavailable, "it has no endpoints").at(set.clone())
+}
+
+#[cold]
+fn failed<C: Classify<T>, T, E: Into<BoxError> + 'static>(lease: &mut Lease, classify: &C, error: E) -> Error {
+    let mut error = Error::adopt(error, Kind::Failed);
+    if let Some(cell) = lease.cell() {
+        error = error.at(cell.key().clone());
+    }
+    lease.settle(classify.outcome(Err(&error)));
+    error
+}
+
+impl<S: Service<Req>, Req, C> fmt::Debug for Calling<S, Req, C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Calling").field("lease", &self.lease).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::Outcome;
+    use futures::FutureExt;
+    use tower::service_fn;
+
+    #[test]
+    fn an_empty_set_says_its_name() {
+        let mut replicas = Replicas::named("cart");
+        let error = replicas.call(1).now_or_never().unwrap().unwrap_err();
+        assert_eq!(error.to_string(), "cart: unavailable: it has no endpoints");
+        let never = service_fn(|_: u32| async { Ok::<_, Error>(()) });
+        replicas.endpoints().insert("a", never);
+        assert!(replicas.call(1).now_or_never().unwrap().is_ok());
+        assert!(replicas.pick().is_some_and(|picked| picked.key() == "a"));
+    }
+
+    #[test]
+    fn errors_name_the_endpoint_closest_to_the_cause_through_two_levels() {
+        let inner = Replicas::named("inner");
+        inner.endpoints().insert("bad", service_fn(|_: u8| async { Err::<u8, BoxError>("boom".into()) }));
+        let outer = Replicas::named("outer");
+        outer.endpoints().insert("nested", inner.clone());
+        let (pick, mut outer) = (outer.clone(), outer);
+        let mut call = Box::pin(outer.call(1));
+        assert_eq!(pick.endpoints().pending("nested"), Some(1));
+        let error = call.as_mut().now_or_never().unwrap().unwrap_err();
+        assert_eq!(error.chain(), "bad: failed: boom");
+        assert_eq!((pick.endpoints().pending("nested"), inner.endpoints().pending("bad")), (Some(0), Some(0)));
+    }
+
+    #[test]
+    fn the_classifier_is_asked_once_per_call_and_a_bad_answer_shuns() {
+        let asked = std::sync::Arc::new(crate::base::sync::Lock::new(Vec::new()));
+        let log = asked.clone();
+        let judge = move |result: Result<&i32, &Error>| {
+            log.lock().push(result.copied().ok());
+            if result.is_ok_and(|answer| *answer < 0) { Outcome::Failure } else { Outcome::Success }
+        };
+        let mut replicas = Replicas::new(Endpoints::named("signs").seed(crate::base::Seed::new(1))).classify(judge);
+        for (key, answer) in [("good", 1), ("bad", -1)] {
+            replicas.endpoints().insert(key, service_fn(move |(): ()| async move { Ok::<_, Error>(answer) }));
+        }
+        let answers: Vec<_> = (0..100).map(|_| replicas.call(()).now_or_never().unwrap().ok()).collect();
+        assert_eq!(*asked.lock(), answers);
+        assert!(answers.iter().filter(|answer| **answer == Some(-1)).count() <= 1, "{answers:?}");
+    }
+}

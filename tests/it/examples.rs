@@ -1,0 +1,45 @@
+//! What the examples print is their test. `SEEDPOD_RECORD=1` writes the transcripts anew.
+
+use std::{fs, path::PathBuf};
+
+#[allow(dead_code, reason = "a test calls its story, not its main")]
+#[path = "../../examples/pod.rs"]
+mod pod;
+#[allow(dead_code, reason = "a test calls its story, not its main")]
+#[path = "../../examples/reconcile.rs"]
+mod reconcile;
+#[allow(dead_code, reason = "a test calls its story, not its main")]
+#[path = "../../examples/replicas.rs"]
+mod replicas;
+#[allow(dead_code, reason = "a test calls its story, not its main")]
+#[path = "../../examples/work_queue.rs"]
+mod work_queue;
+
+fn told(name: &str, story: seedpod::Result<String>) {
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/data/examples").join(name).with_extension("txt");
+    let story = story.unwrap() + "\n";
+    if std::env::var_os("SEEDPOD_RECORD").is_some() {
+        fs::write(&path, &story).unwrap();
+    }
+    assert_eq!(story, fs::read_to_string(&path).unwrap_or_default(), "{}", path.display());
+}
+
+#[test]
+fn replicas_tells_its_story() {
+    told("replicas", replicas::story());
+}
+
+#[test]
+fn work_queue_tells_its_story() {
+    told("work_queue", work_queue::story());
+}
+
+#[test]
+fn reconcile_tells_its_story() {
+    told("reconcile", reconcile::story());
+}
+
+#[test]
+fn pod_tells_its_story() {
+    told("pod", pod::story());
+}
