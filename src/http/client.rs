@@ -159,7 +159,7 @@ impl Client {
     /// may have acted.
     pub async fn request(&self, mut request: Request<Body>) -> Result<Response<Body>> {
         let authority = self.aim(&mut request)?;
-        let target = self.pool.target(&authority);
+        let target = self.pool.target(&authority)?;
         let sent = if self.http2 {
             self.send_http2(request, &target).await
         } else {
@@ -175,7 +175,7 @@ impl Client {
         target: &Arc<super::pool::Target>,
     ) -> Result<Response<Body>> {
         if !request.headers().contains_key(HOST) {
-            request.headers_mut().insert(HOST, HeaderValue::try_from(authority.as_str())?);
+            request.headers_mut().insert(HOST, target.name().clone());
         }
         let connects = *request.method() == Method::CONNECT;
         *request.version_mut() = Version::HTTP_11;

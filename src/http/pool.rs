@@ -6,6 +6,7 @@ use crate::{
     net::{Connection, Host},
 };
 use bytes::Bytes;
+use http::{HeaderValue, uri::Authority};
 use http_body::{Body as _, Frame};
 use hyper::{
     body::Incoming,
@@ -51,6 +52,8 @@ pub(super) struct Pool {
 pub(super) struct Target {
     /// With its port.
     address: String,
+    /// What the `Host` header says of it: as it was asked for.
+    name: HeaderValue,
     /// Last in, first out: the others may go. The oldest is in front.
     idle: Lock<VecDeque<Idle>>,
     /// One for all under HTTP/2. The lock is held while it is made, so that it is made once.
@@ -74,6 +77,10 @@ impl Target {
         &self.address
     }
 
+    pub(super) fn name(&self) -> &HeaderValue {
+        &self.name
+    }
+
     /// Waits until there is room for one more request.
     pub(super) async fn room(&self) -> Result<OwnedSemaphorePermit> {
         // a semaphore that nobody closes always gives
@@ -95,29 +102,30 @@ impl Pool {
     }
 
     /// The target of an authority; without a port it is 80.
-    pub(super) fn target(&self, authority: &http::uri::Authority) -> Arc<Target> {
+    pub(super) fn target(&self, authority: &Authority) -> Result<Arc<Target>> {
         let mut targets = self.targets.lock();
         if let Some(target) = targets.get(authority.as_str()) {
-            return target.clone();
+            return Ok(target.clone());
         }
         if targets.len() >= TARGETS {
             targets.retain(|_, target| Arc::strong_count(target) > 1);
         }
         let target = Arc::new(Target {
             address: format!("{}:{}", authority.host(), authority.port_u16().unwrap_or(80)),
+            name: HeaderValue::try_from(authority.as_str())?,
             idle: Lock::default(),
             shared: Mutex::new(None),
             room: Arc::new(Semaphore::new(self.limits.requests)),
         });
         targets.insert(authority.as_str().into(), target.clone());
-        target
+        Ok(target)
     }
 
     /// A connection that is free, the last one given back first; else a new one. Whether it was used before.
     pub(super) async fn http1(&self, target: &Target) -> Result<(http1::SendRequest<Body>, bool)> {
         loop {
-            let Some(Idle { since, mut sender }) = target.idle.lock().pop_back() else { break };
-            if since + self.limits.idle_for > time::now() && (sender.is_ready() || sender.ready().await.is_ok()) {
+            let Some(Idle { mut sender, .. }) = target.idle.lock().pop_back() else { break };
+            if sender.is_ready() || sender.ready().await.is_ok() {
                 return Ok((sender, true));
             }
         }

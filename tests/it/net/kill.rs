@@ -1,6 +1,7 @@
 //! Kill: peers see a reset, own ends fail, ports are free, and nothing is left, at whatever moment it comes.
 
 use super::{host, pair};
+use crate::schedule;
 use seedpod::{
     base::{Kind, Rng, Seed, time},
     net::{Host, Net},
@@ -127,16 +128,16 @@ async fn storm(net: Net, seed: Seed) -> bool {
 }
 
 #[test]
-fn nothing_is_left_in_memory_over_five_hundred_seeds() {
-    let mut hits = 0;
-    for seed in 0..500 {
-        let seed = Seed::new(seed);
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
-        let net =
-            Net::memory().seed(seed).perturb().buffer(100).latency(|_, _, rng| Duration::from_micros(rng.below(900)));
-        hits += u32::from(runtime.block_on(storm(net.build(), seed)));
-    }
-    assert!(hits > 250, "only {hits} kills hit something in flight");
+fn nothing_is_left_in_memory() {
+    schedule::run("net::kill::nothing_is_left_in_memory", &["kill"], |seed, hits| {
+        let hit = schedule::simulate(seed, async {
+            let net = Net::memory().perturb().buffer(100).latency(|_, _, rng| Duration::from_micros(rng.below(900)));
+            storm(net.build(), seed).await
+        });
+        if hit {
+            hits.hit("kill");
+        }
+    });
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
