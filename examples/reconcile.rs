@@ -23,7 +23,7 @@ fn main() -> seedpod::Result {
 }
 
 /// Runs on paused time, so that it always tells the same.
-pub fn story() -> seedpod::Result<String> {
+pub(crate) fn story() -> seedpod::Result<String> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build()?;
     runtime.block_on(tell())
 }
@@ -41,7 +41,7 @@ async fn tell() -> seedpod::Result<String> {
         store.put("wanted/resize", 3).await?;
         time::sleep(Duration::from_secs(20)).await;
         said.lock().push("-- a hundred changes at once".to_string());
-        for workers in 0..100 {
+        for workers in 1..=100 {
             store.put("wanted/resize", workers % 3).await?;
         }
         time::sleep(Duration::from_secs(20)).await;

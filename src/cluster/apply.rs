@@ -84,7 +84,7 @@ impl Plan<'_> {
         let there = self.plane.get(object.key());
         let change = match &there {
             None => {
-                let new = self.new(object)?;
+                let new = self.prepared(object)?;
                 self.writes.push(Write::create(object.key(), new));
                 Change::Created
             }
@@ -123,7 +123,7 @@ impl Plan<'_> {
     }
 
     /// An object that is not there yet, with all that only the server gives it.
-    fn new(&mut self, object: &Object) -> Result<Object> {
+    fn prepared(&mut self, object: &Object) -> Result<Object> {
         let mut new = noted(object, object)?;
         if new.kind() == Kind::SERVICE {
             new = self.addressed(new)?;

@@ -21,6 +21,7 @@ use crate::{
     http,
     net::{self, HostOptions, Net},
     pod::{ContainerSpec, Image, Images, Pod, PodSpec, Resources},
+    queue::Brokers,
     store::{Key, Store, Write},
 };
 use std::{any::Any, collections::BTreeMap, future::Future, sync::Arc};
@@ -48,6 +49,7 @@ impl Builder {
             resources: Resources::default(),
             admission: None,
         }
+        .brokers(Brokers::default())
     }
 
     /// So many equal nodes more, `node-0` and on: 4 cores, 16 GiB, 110 pods each. Without any node there is one.
@@ -106,6 +108,12 @@ impl Builder {
     pub fn resource<T: Any + Send + Sync>(mut self, name: impl Into<String>, thing: T) -> Self {
         self.resources.insert(name, thing);
         self
+    }
+
+    /// The brokers that the containers of all pods find (`context.broker("orders")`), so that queues outlive pods. By
+    /// default there is one in memory.
+    pub fn brokers(self, brokers: Brokers) -> Self {
+        self.resource(Brokers::RESOURCE, brokers)
     }
 
     /// Changes pods before they are created, or refuses them: the seam for what is injected into pods.

@@ -14,6 +14,7 @@ use crate::{
     http,
     net::{Host, Net, Scope},
     pod::{Images, Line, Output, Pod},
+    queue::Brokers,
     store::{Entry, Start, Store, Watch},
 };
 use std::{sync::Arc, time::Duration};
@@ -318,6 +319,12 @@ impl Cluster {
     /// Puts a thing into the resource map that the containers of all pods started from now on see.
     pub fn resource<T: std::any::Any + Send + Sync>(&self, name: impl Into<String>, thing: T) {
         self.0.plane.resources.lock().insert(name, thing);
+    }
+
+    /// The brokers that the containers of all pods find: what is queued there outlives pods.
+    pub fn brokers(&self) -> Brokers {
+        let found = self.0.plane.resources.lock().get::<Brokers>(Brokers::RESOURCE);
+        found.map(|brokers| (*brokers).clone()).unwrap_or_default()
     }
 
     /// The pod in which the controllers run: its logs tell what went wrong in them.

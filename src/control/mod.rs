@@ -16,6 +16,7 @@
 //! - [`work_queue`](WorkQueue): keys to be worked on, never twice at once, never lost
 //! - `keys`: what the queue decides (pure)
 //! - `source`: what a pump watches
+//! - `worker`: one of those who call
 //! - `container`: the pump as a container
 //!
 //! ```
@@ -50,6 +51,7 @@ mod keys;
 mod pump;
 mod source;
 mod work_queue;
+mod worker;
 
 pub use pump::{Next, Reconcile, Stats, reconcile};
 pub use work_queue::{Builder, Job, WorkQueue};

@@ -3,6 +3,7 @@
 use super::{
     WorkQueue,
     source::{Feed, Source},
+    worker::Worker,
 };
 use crate::{
     base::{
@@ -15,13 +16,13 @@ use crate::{
     store::{Change, Key, Store},
 };
 use futures::{
-    FutureExt, StreamExt,
+    StreamExt,
     future::{BoxFuture, join_all},
     stream::FuturesUnordered,
 };
-use std::{any::Any, fmt, future::Future, panic::AssertUnwindSafe, pin::pin, sync::Arc, time::Duration};
+use std::{fmt, future::Future, pin::pin, sync::Arc, time::Duration};
 use tokio::task::{AbortHandle, JoinHandle};
-use tower::{Service, ServiceExt};
+use tower::Service;
 
 /// What a handler says of a key when it has done its step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -76,12 +77,12 @@ struct Settings {
 }
 
 #[derive(Default)]
-struct State {
+pub(super) struct State {
     /// Of the latest run.
     queue: Lock<Option<WorkQueue<Key>>>,
-    succeeded: AtomicU64,
-    failed: AtomicU64,
-    panicked: AtomicU64,
+    pub(super) succeeded: AtomicU64,
+    pub(super) failed: AtomicU64,
+    pub(super) panicked: AtomicU64,
 }
 
 /// A pump from this store to this service: without more being said, every key of the store, one at a time.
@@ -265,7 +266,7 @@ pub(super) struct Surroundings<'a> {
     pub(super) seed: Seed,
 }
 
-type Report = Arc<dyn Fn(&str) + Send + Sync>;
+pub(super) type Report = Arc<dyn Fn(&str) + Send + Sync>;
 
 /// Ends the workers with the pump.
 struct Aborts(Vec<AbortHandle>);
@@ -274,63 +275,6 @@ impl Drop for Aborts {
     fn drop(&mut self) {
         self.0.iter().for_each(AbortHandle::abort);
     }
-}
-
-struct Worker<S> {
-    queue: WorkQueue<Key>,
-    service: S,
-    name: Arc<str>,
-    state: Arc<State>,
-    report: Report,
-}
-
-impl<S> Worker<S>
-where
-    S: Service<Key, Response = Next> + Clone + Send + 'static,
-    S::Error: Into<BoxError> + 'static,
-    S::Future: Send,
-{
-    async fn run(self) {
-        let mut service = self.service.clone();
-        while let Some(job) = self.queue.get().await {
-            let call = async {
-                let ready = service.ready().await.map_err(adopt)?;
-                ready.call(job.key().clone()).await.map_err(adopt)
-            };
-            let error = match AssertUnwindSafe(call).catch_unwind().await {
-                Ok(Ok(next)) => {
-                    self.state.succeeded.fetch_add(1, Relaxed);
-                    self.queue.forget(&job);
-                    if let Next::After(delay) = next {
-                        self.queue.add_after(job.key().clone(), delay);
-                    }
-                    job.done();
-                    continue;
-                }
-                Ok(Err(error)) => error,
-                Err(panic) => {
-                    self.state.panicked.fetch_add(1, Relaxed);
-                    Error::new(Kind::Panicked, message(&*panic))
-                }
-            };
-            service = self.service.clone(); // neither a panic nor a failed readiness leaves one to go on with
-            self.state.failed.fetch_add(1, Relaxed);
-            let key = job.key().clone();
-            let delay = job.retry();
-            let error = error.chain();
-            tracing::warn!(name = %self.name, %key, error, again_in = ?delay, "reconcile failed");
-            (self.report)(&format!("{}: {key}: {error}; again in {delay:?}", self.name));
-        }
-    }
-}
-
-fn adopt(error: impl Into<BoxError> + 'static) -> Error {
-    Error::adopt(error, Kind::Failed)
-}
-
-fn message(panic: &(dyn Any + Send)) -> String {
-    let text = panic.downcast_ref::<&str>().copied();
-    text.or(panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("a panic without a message").to_string()
 }
 
 impl<V, S: Clone> Clone for Reconcile<V, S> {

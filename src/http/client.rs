@@ -96,6 +96,9 @@ impl Client {
     /// [`Kind::Invalid`] where it is not `http://host` with an optional port and path.
     pub fn base(self, url: &str) -> Result<Self> {
         let parts = url.parse::<Uri>().map_err(|error| Error::from(error).at(url))?.into_parts();
+        if parts.scheme.is_none() {
+            return Err(Error::new(Kind::Invalid, "not http://host").at(url));
+        }
         let authority = check(parts.scheme.as_ref(), parts.authority).map_err(|error| error.at(url))?;
         let prefix = parts.path_and_query.map_or_else(String::new, |path| path.path().trim_end_matches('/').to_owned());
         Ok(Client { base: Some(Arc::new(Base { authority, prefix })), ..self })

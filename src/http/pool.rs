@@ -19,7 +19,7 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering::Relaxed},
     },
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
     time::Duration,
 };
 use tokio::{
@@ -243,18 +243,21 @@ impl Pooled {
     }
 
     pub(super) fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>>>> {
-        let frame = Pin::new(&mut self.body).poll_frame(cx);
-        if let Poll::Ready(frame) = &frame {
-            match frame {
-                Some(Err(_)) => drop(self.home.take()),
-                _ if frame.is_none() || self.body.is_end_stream() => self.settle(),
-                _ => {}
+        let frame = ready!(Pin::new(&mut self.body).poll_frame(cx));
+        Poll::Ready(match frame {
+            Some(Err(error)) => {
+                let error = Error::from(error);
+                Some(Err(match self.home.take() {
+                    Some(home) => error.at(home.target.address()),
+                    None => error,
+                }))
             }
-        }
-        let home = self.home.as_ref();
-        frame.map_err(|error| match home {
-            Some(home) => Error::from(error).at(home.target.address()),
-            None => error.into(),
+            frame => {
+                if frame.is_none() || self.body.is_end_stream() {
+                    self.settle();
+                }
+                frame.map(|frame| frame.map_err(Error::from))
+            }
         })
     }
 }

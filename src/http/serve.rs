@@ -1,8 +1,12 @@
 //! The server: any tower HTTP service on a listener.
 
-use super::{Body, date::DateHeader, error};
+use super::{
+    Body,
+    date::DateHeader,
+    handler::{Activity, Handler, Peer},
+};
 use crate::{
-    base::{BoxError, Error, Kind, Result},
+    base::{BoxError, Error, Kind, Result, time},
     net::{Connection, Listener, Scope},
 };
 use bytes::Bytes;
@@ -18,26 +22,18 @@ use std::{
     convert::Infallible,
     fmt,
     future::{Future, IntoFuture, Pending, pending},
-    net::SocketAddr,
     pin::{Pin, pin},
     sync::Arc,
-    task::{Context, Poll, ready},
+    task::{Context, Poll},
+    time::Duration,
 };
 use tokio::{select, sync::Semaphore};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
-use tower::util::{Oneshot, ServiceExt};
 
-/// Who is at the other end of a request's connection: every request that [`serve`] hands on carries it among its
-/// extensions.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Peer {
-    /// The other end's address.
-    pub address: SocketAddr,
-    /// This end's address.
-    pub local: SocketAddr,
-    /// The destination that was meant, where an interception brought the connection here.
-    pub original: Option<SocketAddr>,
-}
+/// How long a connection may have nothing under way: hyper's time for headers, which is also its time for idle ones.
+const IDLE: Duration = Duration::from_secs(30);
+/// How long a connection that is closed for being idle may take over its last words.
+const FAREWELL: Duration = Duration::from_secs(1);
 
 /// Serves any tower HTTP service on a listener: axum and tonic routers are ones, and so is a
 /// [`Client`](super::Client).
@@ -66,8 +62,8 @@ pub struct Peer {
 ///   One that panics ends its connection alone.
 /// - `Date` comes from the network's wall clock, so that paused time repeats byte for byte.
 /// - Bounded: at most 16,384 connections at once (further ones wait in the backlog), 200 streams on each, 100 headers,
-///   400 KiB of them under HTTP/1.1 and 16 KiB under HTTP/2 (hyper's figures); headers within 30 s, which is also how
-///   long an idle connection is kept.
+///   400 KiB of them under HTTP/1.1 and 16 KiB under HTTP/2 (hyper's figures). A connection on which nothing is under
+///   way for 30 s, be it idle or slow with its headers, is closed, at the latest after twice that time.
 pub fn serve<S>(listener: Listener, service: S) -> Serve<S> {
     Serve { listener, service, until: pending(), connections: 16_384 }
 }
@@ -174,22 +170,14 @@ where
             Ok::<_, Error>((permit, listener.accept().await?))
         };
         let (permit, connection) = select! { biased; () = stop.cancelled() => break, next = next => next? };
+        let activity = Arc::<Activity>::default();
+        let peer = Peer::of(&connection);
+        let handler = Handler::new(service.clone(), date.clone(), activity.clone(), peer);
         let (builder, stop) = (builder.clone(), stop.clone());
-        let handler = Handler { service: service.clone(), date: date.clone(), peer: peer(&connection) };
         scope.spawn(open.track_future(async move {
             let _permit = permit;
-            let mut serving = pin!(builder.serve_connection_with_upgrades(TokioIo::new(connection), handler));
-            let ended = select! {
-                biased;
-                () = stop.cancelled() => {
-                    serving.as_mut().graceful_shutdown();
-                    serving.await
-                }
-                ended = &mut serving => ended,
-            };
-            if let Err(error) = ended {
-                tracing::debug!(error = &*error, "a connection failed"); // its peer's doing, most often: not ours to fail
-            }
+            let serving = builder.serve_connection_with_upgrades(TokioIo::new(connection), handler);
+            attend(pin!(serving), &stop, activity).await;
         }));
     }
     drop(listener);
@@ -198,10 +186,38 @@ where
     Ok(())
 }
 
+/// Serves one connection to its end: until it ends, or is to drain, or nothing has been under way for too long.
+async fn attend<S, B>(
+    mut serving: Pin<&mut auto::UpgradeableConnection<'_, TokioIo<Connection>, S, Scope>>,
+    stop: &CancellationToken,
+    activity: Arc<Activity>,
+) where
+    S: hyper::service::Service<Request<Incoming>, Response = Response<B>, Error = Infallible>,
+    S::Future: Send + 'static,
+    B: http_body::Body<Data = Bytes> + Send + 'static,
+    B::Error: Into<BoxError>,
+{
+    let ended = select! {
+        biased;
+        () = stop.cancelled() => {
+            serving.as_mut().graceful_shutdown();
+            serving.await
+        }
+        () = activity.idle(IDLE) => {
+            serving.as_mut().graceful_shutdown();
+            select! { biased; () = time::sleep(FAREWELL) => return, ended = serving => ended }
+        }
+        ended = &mut serving => ended,
+    };
+    if let Err(error) = ended {
+        tracing::debug!(error = &*error, "a connection failed"); // its peer's doing, most often: not ours to fail
+    }
+}
+
 fn builder(scope: Scope) -> auto::Builder<Scope> {
     let mut builder = auto::Builder::new(scope);
-    // the Date header is our own: see `date.rs`
-    builder.http1().timer(TokioTimer::new()).auto_date_header(false);
+    // `Date` and idle time are our own: see `date.rs` and `handler.rs`
+    builder.http1().timer(TokioTimer::new()).header_read_timeout(None).auto_date_header(false);
     builder
         .http2()
         .timer(TokioTimer::new())
@@ -212,14 +228,6 @@ fn builder(scope: Scope) -> auto::Builder<Scope> {
     builder
 }
 
-fn peer(connection: &Connection) -> Peer {
-    Peer {
-        address: connection.peer_addr(),
-        local: connection.local_addr(),
-        original: connection.original_destination(),
-    }
-}
-
 impl<F> hyper::rt::Executor<F> for Scope
 where
     F: Future + Send + 'static,
@@ -227,66 +235,5 @@ where
 {
     fn execute(&self, future: F) {
         drop(self.spawn(future));
-    }
-}
-
-/// A tower service as hyper calls it: it never fails.
-#[derive(Clone)]
-struct Handler<S> {
-    service: S,
-    date: Arc<DateHeader>,
-    peer: Peer,
-}
-
-impl<S, B> hyper::service::Service<Request<Incoming>> for Handler<S>
-where
-    S: tower::Service<Request<Body>, Response = Response<B>> + Clone,
-    S::Error: Into<BoxError> + 'static,
-    B: http_body::Body<Data = Bytes> + Send + 'static,
-    B::Error: Into<BoxError>,
-{
-    type Response = Response<Body>;
-    type Error = Infallible;
-    type Future = Handling<S>;
-
-    fn call(&self, request: Request<Incoming>) -> Handling<S> {
-        let mut request = request.map(Body::from);
-        request.extensions_mut().insert(self.peer);
-        Handling { answer: self.service.clone().oneshot(request), date: self.date.clone() }
-    }
-}
-
-pin_project! {
-    struct Handling<S>
-    where
-        S: tower::Service<Request<Body>>,
-    {
-        #[pin]
-        answer: Oneshot<S, Request<Body>>,
-        date: Arc<DateHeader>,
-    }
-}
-
-impl<S, B> Future for Handling<S>
-where
-    S: tower::Service<Request<Body>, Response = Response<B>>,
-    S::Error: Into<BoxError> + 'static,
-    B: http_body::Body<Data = Bytes> + Send + 'static,
-    B::Error: Into<BoxError>,
-{
-    type Output = Result<Response<Body>, Infallible>;
-
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let this = self.project();
-        let mut response = match ready!(this.answer.poll(cx)) {
-            Ok(response) => response.map(Body::new),
-            Err(error) => {
-                let error = Error::adopt(error, Kind::Failed);
-                tracing::warn!(error = error.chain(), "a service failed, its caller is told the status alone");
-                error::answer(&error)
-            }
-        };
-        this.date.stamp(response.headers_mut());
-        Poll::Ready(Ok(response))
     }
 }

@@ -65,7 +65,7 @@ impl Connected for Connection {
     type ConnectInfo = Peer;
 
     fn connect_info(&self) -> Peer {
-        Peer { address: self.peer_addr(), local: self.local_addr(), original: self.original_destination() }
+        Peer::of(self)
     }
 }
 

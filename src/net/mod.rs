@@ -9,6 +9,7 @@
 //! - [`Scope`]: the tasks and sockets of one container instance, which a kill ends together
 //! - [`Directory`]: who answers for names and virtual addresses
 //! - [`Intercept`]: how a sidecar gets between, unseen
+//! - [`splice`]: two connections joined into one, as a byte proxy does
 //! - [`Event`], [`Connect`]: what observers see, and what fault rules judge
 //!
 //! # Guarantees
@@ -32,6 +33,7 @@ mod network;
 mod pipe;
 mod scope;
 mod socket;
+mod splice;
 mod tcp;
 
 pub use connection::Connection;
@@ -41,6 +43,7 @@ pub use host::{Host, Intercept};
 pub use listener::Listener;
 pub use network::{Builder, HostOptions, Net};
 pub use scope::Scope;
+pub use splice::splice;
 
 const REFUSED: &str = "connection refused";
 const UNREACHABLE: &str = "host unreachable";

@@ -3,7 +3,7 @@
 use super::{Context, Images};
 use crate::base::{BoxError, Error, Kind, Result};
 use bytes::Bytes;
-use futures::future::BoxFuture;
+use futures::{TryFutureExt, future::BoxFuture};
 use std::{borrow::Cow, fmt, future::Future, sync::Arc};
 
 /// Runs until told to stop, and can be run again.
@@ -42,8 +42,8 @@ where
     E: Into<BoxError> + 'static,
 {
     fn run(&self, context: Context) -> BoxFuture<'static, Result> {
-        let running = self(context);
-        Box::pin(async move { running.await.map_err(|error| Error::adopt(error, Kind::Failed)) })
+        // not an async block: that would hold the future twice
+        Box::pin(self(context).map_err(|error| Error::adopt(error, Kind::Failed)))
     }
 }
 
@@ -193,8 +193,7 @@ impl Image {
         E: Into<BoxError> + 'static,
     {
         self.exec = Some(Arc::new(move |context, command| {
-            let running = exec(context, command);
-            Box::pin(async move { running.await.map_err(|error| Error::adopt(error, Kind::Failed)) })
+            Box::pin(exec(context, command).map_err(|error| Error::adopt(error, Kind::Failed)))
         }));
         self
     }

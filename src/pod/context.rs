@@ -1,6 +1,6 @@
 //! The world as a container sees it.
 
-use super::{Volume, keeper::Instance, machine::Event};
+use super::{Port, Volume, keeper::Instance, machine::Event};
 use crate::{
     base::{
         Error, Kind, Result, Rng, Seed,
@@ -28,17 +28,17 @@ pub struct Context(pub(super) Arc<Instance>);
 impl Context {
     /// The container's name.
     pub fn name(&self) -> &str {
-        &self.0.declared.spec.name
+        &self.0.declared.name
     }
 
     /// The pod's name.
     pub fn pod(&self) -> &str {
-        &self.0.keeper.spec.name
+        &self.0.keeper.name
     }
 
     /// The pod's namespace.
     pub fn namespace(&self) -> &str {
-        &self.0.keeper.spec.namespace
+        &self.0.keeper.namespace
     }
 
     /// The pod's address.
@@ -75,26 +75,31 @@ impl Context {
 
     /// A variable of its environment: the container's own, else the pod's.
     pub fn env(&self, key: &str) -> Option<&str> {
-        let (own, pod) = (&self.0.declared.spec.env, &self.0.keeper.spec.env);
-        own.get(key).or_else(|| pod.get(key)).map(String::as_str)
+        self.0.declared.env.get(key).or_else(|| self.0.keeper.env.get(key))
     }
 
     /// All variables of its environment, in order.
     pub fn envs(&self) -> impl Iterator<Item = (&str, &str)> {
-        let (own, pod) = (&self.0.declared.spec.env, &self.0.keeper.spec.env);
-        let mut all: Vec<_> = pod.iter().filter(|(key, _)| !own.contains_key(*key)).chain(own).collect();
+        let own = &self.0.declared.env;
+        let mut all: Vec<_> = self.0.keeper.env.iter().filter(|(key, _)| own.get(key).is_none()).collect();
+        all.extend(own.iter());
         all.sort_unstable();
-        all.into_iter().map(|(key, value)| (key.as_str(), value.as_str()))
+        all.into_iter()
     }
 
     /// Its declared command; empty where the image's own is meant.
     pub fn command(&self) -> &[String] {
-        &self.0.declared.spec.command
+        &self.0.declared.command
     }
 
     /// Its declared arguments.
     pub fn args(&self) -> &[String] {
-        &self.0.declared.spec.args
+        &self.0.declared.args
+    }
+
+    /// The ports that it is declared to listen on.
+    pub fn ports(&self) -> &[Port] {
+        &self.0.declared.ports
     }
 
     /// A volume that it mounts, by the volume's name or by the path where it is mounted.
@@ -102,14 +107,13 @@ impl Context {
     /// # Errors
     /// [`Kind::NotFound`], naming what it mounts.
     pub fn volume(&self, name: &str) -> Result<Volume> {
-        let mounts = &self.0.declared.spec.mounts;
+        let mounts = &self.0.declared.mounts;
         let path = |path: &str| path.trim_end_matches('/') == name.trim_end_matches('/');
-        let mount = mounts.iter().find(|mount| mount.volume == name || path(&mount.path));
-        match mount.and_then(|mount| Some((mount, self.0.keeper.spec.volumes.get(&mount.volume)?))) {
+        match mounts.iter().find(|(mount, _)| mount.volume == name || path(&mount.path)) {
             Some((mount, volume)) if mount.read_only => Ok(volume.read_only()),
             Some((_, volume)) => Ok(volume.clone()),
             None => {
-                let mounted: Vec<_> = mounts.iter().map(|mount| mount.volume.as_str()).collect();
+                let mounted: Vec<_> = mounts.iter().map(|(mount, _)| mount.volume.as_str()).collect();
                 let message = match mounted.is_empty() {
                     true => format!("container {} mounts no volume", self.name()),
                     false => format!("container {} mounts: {}", self.name(), mounted.join(", ")),
@@ -121,7 +125,7 @@ impl Context {
 
     /// The thing of this type under this name in the pod's resource map.
     pub fn resource<T: Any + Send + Sync>(&self, name: &str) -> Option<std::sync::Arc<T>> {
-        self.0.keeper.spec.resources.get(name)
+        self.0.keeper.resources.get(name)
     }
 
     /// Spawns a task that dies with the container. Its panic ends that task alone, and is counted in the scope.

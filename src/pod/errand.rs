@@ -4,14 +4,14 @@
 use super::{
     Check, Context, Exit, Hook,
     container::Exited,
+    declared::Which,
     keeper::panic_text,
     machine::Event,
     probe::{self, Outcome},
-    spec::Which,
 };
 use crate::base::{Deadline, Kind, Result, time};
 use futures::FutureExt;
-use std::panic::AssertUnwindSafe;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// Tells the machine when it is dropped, however that happens: at the end, by a panic, by an abort. The futures below
 /// make it before they are first polled, so that even one that never is tells.
@@ -44,8 +44,13 @@ pub(super) fn run(context: Context) -> impl Future<Output = ()> + Send {
     let (slot, instance) = (context.0.slot, context.0.number);
     let mut over = Tell::new(&context, Event::Exited { slot, instance, exit: Exited::killed() });
     async move {
-        let container = context.0.image.clone();
-        let end = AssertUnwindSafe(async move { container.run(context).await }).catch_unwind().await;
+        // in two steps, since a pod holds one of these futures per container all its life: the less in it the better
+        let begun = catch_unwind(AssertUnwindSafe(|| context.0.image.run(context.clone())));
+        drop(context);
+        let end = match begun {
+            Ok(running) => AssertUnwindSafe(running).catch_unwind().await,
+            Err(panic) => Err(panic),
+        };
         let exit = match end {
             Ok(Ok(())) => Exited { code: 0, message: Default::default() },
             Ok(Err(error)) => Exited { code: Exit::code_of(&error), message: error.chain().into() },
@@ -60,7 +65,7 @@ pub(super) fn post_start(context: Context) -> impl Future<Output = ()> + Send {
     let failure = Some("post-start hook: it panicked".into());
     let mut over = Tell::new(&context, Event::PostStarted { slot, instance, failure });
     async move {
-        let failure = match run_hook(context.0.declared.spec.post_start.as_ref(), &context).await {
+        let failure = match run_hook(context.0.declared.post_start(), &context).await {
             Ok(()) => None,
             Err(error) => Some(format!("post-start hook: {}", error.chain()).into()),
         };
@@ -72,7 +77,7 @@ pub(super) fn pre_stop(context: Context) -> impl Future<Output = ()> + Send {
     let (slot, instance) = (context.0.slot, context.0.number);
     let over = Tell::new(&context, Event::PreStopped { slot, instance });
     async move {
-        if let Err(error) = run_hook(context.0.declared.spec.pre_stop.as_ref(), &context).await {
+        if let Err(error) = run_hook(context.0.declared.pre_stop(), &context).await {
             context.log(format!("pre-stop hook: {}", error.chain()));
         }
         drop(over);
@@ -104,7 +109,7 @@ pub(super) fn examine(context: Context, which: Which) -> impl Future<Output = ()
     };
     let mut over = Tell::new(&context, result(Outcome::Failure, Some("it panicked".into())));
     async move {
-        let Some(probe) = context.0.declared.spec.probe(which) else { return };
+        let Some(probe) = context.0.declared.probe(which) else { return };
         let end = Deadline::within(probe.timeout).bound(probe::run(&probe.check, &context)).await;
         over.instead(match end {
             Ok(Ok(())) => result(Outcome::Success, None),

@@ -60,34 +60,37 @@ pub struct Pod {
 }
 
 impl Pod {
-    /// Starts a pod on this network. Must be called in a tokio runtime.
+    /// Starts a pod on this network.
     ///
     /// # Errors
     /// [`Kind::Invalid`](crate::Kind::Invalid) for a pod without containers, with two of one name, or with a mount of a
     /// volume that it does not have; [`Kind::Conflict`](crate::Kind::Conflict) where its address is taken. A missing
     /// image is none: the container waits for it.
+    ///
+    /// # Panics
+    /// Outside of a tokio runtime, as `tokio::spawn` does.
     pub fn start(spec: PodSpec, net: &Net) -> Result<Pod> {
         Ok(Pod { keeper: Keeper::start(spec, net)?, seen: AtomicU64::new(0) })
     }
 
     /// Its name.
     pub fn name(&self) -> &str {
-        &self.keeper.spec.name
+        &self.keeper.name
     }
 
     /// Its namespace.
     pub fn namespace(&self) -> &str {
-        &self.keeper.spec.namespace
+        &self.keeper.namespace
     }
 
     /// Its labels.
     pub fn labels(&self) -> &Labels {
-        &self.keeper.spec.labels
+        &self.keeper.labels
     }
 
     /// How long its containers may take to stop, as declared.
     pub fn grace(&self) -> Duration {
-        self.keeper.spec.grace
+        self.keeper.grace
     }
 
     /// Its address.
@@ -196,14 +199,14 @@ impl Pod {
 
     fn log<T: Default>(&self, container: &str, read: impl FnOnce(&super::log::Log) -> T) -> T {
         let mut declared = self.keeper.declared.iter();
-        let found = declared.find(|declared| &*declared.spec.name == container);
+        let found = declared.find(|declared| &*declared.name == container);
         found.map(|declared| read(&declared.log.lock())).unwrap_or_default()
     }
 
     /// What this container has declared to use, in all of its instances: computing time in all, and the bytes it holds.
     pub fn usage(&self, container: &str) -> (Duration, u64) {
         let mut declared = self.keeper.declared.iter();
-        let found = declared.find(|declared| &*declared.spec.name == container);
+        let found = declared.find(|declared| &*declared.name == container);
         found.map(|declared| declared.usage.get()).unwrap_or_default()
     }
 
@@ -268,6 +271,6 @@ impl Observer {
 
 impl fmt::Debug for Observer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Observer({}/{})", self.keeper.spec.namespace, self.keeper.spec.name)
+        write!(f, "Observer({}/{})", self.keeper.namespace, self.keeper.name)
     }
 }

@@ -1,21 +1,17 @@
 //! Keeps one pod: obeys the machine. One task per pod gives effect to its orders and waits for the next thing to happen.
 
 use super::{
-    ContainerSpec, Context, Output, PodSpec, Status,
+    Context, Output, PodSpec, Resources, Status,
     container::Resolved,
     context::Stop,
+    declared::{Declared, Role, Variables},
     errand,
-    log::Log,
     machine::{Event, Machine, Order},
-    slot::Role,
 };
 use crate::{
     base::{
-        Error, Kind, Result, Seed,
-        sync::{
-            Arc, Lock,
-            atomic::{AtomicBool, AtomicU64, Ordering},
-        },
+        Error, Kind, Labels, Result, Seed,
+        sync::{Arc, Lock, atomic::AtomicBool},
         time::{self, WallClock, now},
     },
     net::{Host, HostOptions, Net, Scope},
@@ -23,34 +19,6 @@ use crate::{
 use std::{any::Any, time::Duration};
 use tokio::sync::Notify;
 use tokio_util::task::AbortOnDropHandle;
-
-/// One container as declared, and what outlives its instances.
-pub(super) struct Declared {
-    pub(super) spec: ContainerSpec,
-    pub(super) role: Role,
-    pub(super) log: Lock<Log>,
-    pub(super) usage: UsageCell,
-}
-
-/// Declared use, summed over all instances.
-#[derive(Default)]
-pub(super) struct UsageCell {
-    cpu_nanos: AtomicU64,
-    memory: AtomicU64,
-}
-
-impl UsageCell {
-    pub(super) fn add(&self, cpu: Duration, memory: u64) {
-        let nanos = u64::try_from(cpu.as_nanos()).unwrap_or(u64::MAX);
-        self.cpu_nanos.fetch_add(nanos, Ordering::Relaxed);
-        self.memory.store(memory, Ordering::Relaxed);
-    }
-
-    pub(super) fn get(&self) -> (Duration, u64) {
-        let nanos = self.cpu_nanos.load(Ordering::Relaxed);
-        (Duration::from_nanos(nanos), self.memory.load(Ordering::Relaxed))
-    }
-}
 
 /// One instance of a container.
 pub(super) struct Instance {
@@ -66,8 +34,13 @@ pub(super) struct Instance {
 
 /// What a pod's handle, its contexts and its task share.
 pub(super) struct Keeper {
-    pub(super) spec: Arc<PodSpec>,
-    pub(super) declared: Vec<Arc<Declared>>,
+    pub(super) name: Arc<str>,
+    pub(super) namespace: Arc<str>,
+    pub(super) labels: Labels,
+    pub(super) env: Variables,
+    pub(super) resources: Resources,
+    pub(super) grace: Duration,
+    pub(super) declared: Box<[Arc<Declared>]>,
     pub(super) host: Host,
     pub(super) seed: Seed,
     pub(super) wall: WallClock,
@@ -89,31 +62,42 @@ struct State {
 
 impl Keeper {
     /// Takes a place on the network and begins.
-    pub(super) fn start(mut spec: PodSpec, net: &Net) -> Result<Arc<Self>> {
+    pub(super) fn start(spec: PodSpec, net: &Net) -> Result<Arc<Self>> {
         spec.check()?;
-        let options = HostOptions {
+        let PodSpec { name, namespace, labels, resources, restart, grace, .. } = spec;
+        let host = net.host(HostOptions {
             ip: spec.ip,
-            name: spec.name.to_string(),
-            search: spec.search.clone(),
+            name: name.to_string(),
+            search: spec.search,
             intercept: spec.intercept,
-        };
-        let host = net.host(options)?;
-        let seed = spec.seed.unwrap_or_else(|| net.seed()).fork(&spec.namespace).fork(&spec.name);
+        })?;
+        let seed = spec.seed.unwrap_or_else(|| net.seed()).fork(&namespace).fork(&name);
         let wall = net.wall_clock();
-        let init = std::mem::take(&mut spec.init).into_iter().map(|spec| match spec.sidecar {
+        let init = spec.init.into_iter().map(|spec| match spec.sidecar {
             true => (Role::Sidecar, spec),
             false => (Role::Init, spec),
         });
-        let mains = std::mem::take(&mut spec.containers).into_iter().map(|spec| (Role::Main, spec));
-        let declare =
-            |(role, spec)| Arc::new(Declared { spec, role, log: Lock::default(), usage: UsageCell::default() });
-        let declared: Vec<_> = init.chain(mains).map(declare).collect();
-        let spec = Arc::new(spec);
-        let machine = Machine::new(spec.clone(), &declared, wall, now());
+        let mains = spec.containers.into_iter().map(|spec| (Role::Main, spec));
+        let declare = |(role, container)| Arc::new(Declared::new(container, role, &spec.volumes));
+        let declared: Box<[_]> = init.chain(mains).map(declare).collect();
+        let machine = Machine::new(&declared, restart, grace, wall, now());
         let live = declared.iter().map(|_| None).collect();
-        let state = Lock::new(State { machine, live, scopes: Vec::new(), announced: 0 });
-        let (wake, changed) = (Notify::new(), Notify::new());
-        let keeper = Arc::new(Keeper { spec, declared, host, seed, wall, state, wake, changed });
+        let scopes = Vec::with_capacity(declared.len());
+        let keeper = Arc::new(Keeper {
+            name,
+            namespace,
+            labels,
+            env: Variables::new(spec.env),
+            resources,
+            grace,
+            declared,
+            host,
+            seed,
+            wall,
+            state: Lock::new(State { machine, live, scopes, announced: 0 }),
+            wake: Notify::new(),
+            changed: Notify::new(),
+        });
         keeper.host.scope().spawn(keeper.clone().keep());
         Ok(keeper)
     }
@@ -225,7 +209,7 @@ impl Keeper {
         }
         // the function itself is foreign code: it is called inside the task, where its panic is caught
         context.clone().spawn(errand::run(context.clone()));
-        if context.0.declared.spec.post_start.is_some() {
+        if context.0.declared.post_start().is_some() {
             context.clone().spawn(errand::post_start(context));
         }
     }
@@ -316,8 +300,8 @@ impl Keeper {
 
     /// Runs a command in the running instance of this container.
     pub(super) async fn exec(&self, container: &str, command: Vec<String>) -> Result<Output> {
-        let place = || format!("pod {}/{}, container {container}", self.spec.namespace, self.spec.name);
-        let slot = self.declared.iter().position(|declared| &*declared.spec.name == container);
+        let place = || format!("pod {}/{}, container {container}", self.namespace, self.name);
+        let slot = self.declared.iter().position(|declared| &*declared.name == container);
         let slot = slot.ok_or_else(|| Error::new(Kind::NotFound, "no such container").at(place()))?;
         let context = self.live(slot, None);
         let context = context.ok_or_else(|| Error::new(Kind::Unavailable, "it does not run").at(place()))?;

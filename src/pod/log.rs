@@ -22,7 +22,7 @@ pub struct Line {
 #[derive(Debug, Default)]
 pub(crate) struct Log {
     current: Ring,
-    previous: Ring,
+    previous: Option<Box<Ring>>,
 }
 
 #[derive(Debug, Default)]
@@ -35,7 +35,7 @@ struct Ring {
 impl Log {
     /// A new instance begins: what there was is the previous instance's now.
     pub(crate) fn begin(&mut self) {
-        self.previous = mem::take(&mut self.current);
+        self.previous = Some(Box::new(mem::take(&mut self.current)));
     }
 
     /// Adds this text, line by line.
@@ -50,16 +50,16 @@ impl Log {
 
     /// The lines that are kept, oldest first.
     pub(crate) fn lines(&self, previous: bool) -> Vec<Line> {
-        self.ring(previous).lines.iter().cloned().collect()
+        self.ring(previous).map(|ring| ring.lines.iter().cloned().collect()).unwrap_or_default()
     }
 
     /// How many lines were dropped at the bound.
     pub(crate) fn dropped(&self, previous: bool) -> u64 {
-        self.ring(previous).dropped
+        self.ring(previous).map_or(0, |ring| ring.dropped)
     }
 
-    fn ring(&self, previous: bool) -> &Ring {
-        if previous { &self.previous } else { &self.current }
+    fn ring(&self, previous: bool) -> Option<&Ring> {
+        if previous { self.previous.as_deref() } else { Some(&self.current) }
     }
 }
 

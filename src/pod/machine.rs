@@ -4,19 +4,18 @@
 //! what is due. So an event may come late, twice or in any order, and is bounded by what it can change.
 
 use super::{
-    PodSpec, Status,
+    RestartPolicy, Status,
     container::{Exited, Resolved},
-    keeper::Declared,
+    declared::{Declared, Role, Which},
     probe::Outcome,
-    slot::{GRACE_MIN, Role, Run, Slot, Step},
-    spec::Which,
+    slot::{GRACE_MIN, Run, Slot, Step},
     status::{Condition, phase},
 };
 use crate::base::{
     sync::Arc,
     time::{Instant, WallClock},
 };
-use std::net::IpAddr;
+use std::{net::IpAddr, time::Duration};
 
 /// What has happened. Those about an instance are ignored once it is not the current one.
 #[derive(Debug)]
@@ -55,7 +54,8 @@ pub(super) enum Order {
 
 pub(super) struct Machine {
     slots: Vec<Slot>,
-    spec: Arc<PodSpec>,
+    restart: RestartPolicy,
+    grace: Duration,
     wall: WallClock,
     started: Instant,
     initialized: (bool, Instant),
@@ -69,13 +69,19 @@ pub(super) struct Machine {
 
 impl Machine {
     /// Init containers and sidecars first, in their order.
-    pub(super) fn new(spec: Arc<PodSpec>, declared: &[Arc<Declared>], wall: WallClock, now: Instant) -> Self {
-        let inits = declared.iter().filter(|declared| declared.role != Role::Main).count();
-        let reason = if inits > 0 { "PodInitializing" } else { "ContainerCreating" };
-        let slots = declared.iter().map(|declared| Slot::new(declared.clone(), declared.role, reason)).collect();
-        let no = (false, now);
+    pub(super) fn new(
+        declared: &[Arc<Declared>],
+        restart: RestartPolicy,
+        grace: Duration,
+        wall: WallClock,
+        now: Instant,
+    ) -> Self {
+        let inits = declared.iter().any(|declared| declared.role != Role::Main);
+        let reason = if inits { "PodInitializing" } else { "ContainerCreating" };
+        let slots = declared.iter().map(|declared| Slot::new(declared.clone(), reason)).collect();
+        let (initialized, ready) = ((false, now), (false, now));
         let (kill_at, over, version, orders) = (None, false, 1, Vec::new());
-        Machine { slots, spec, wall, started: now, initialized: no, ready: no, kill_at, over, version, orders }
+        Machine { slots, restart, grace, wall, started: now, initialized, ready, kill_at, over, version, orders }
     }
 
     /// Whether all is over.
@@ -110,7 +116,7 @@ impl Machine {
                 false
             }
             Event::Gone { slot, instance } => {
-                let policy = self.kill_at.is_none().then_some(self.spec.restart);
+                let policy = self.kill_at.is_none().then_some(self.restart);
                 let wall = self.wall;
                 match self.instance(slot, instance) {
                     Some(slot) => slot.gone(policy, &wall, now),
@@ -153,7 +159,7 @@ impl Machine {
         if self.kill_at.is_none() {
             self.advance_start(now);
         }
-        let grace = now + self.spec.grace;
+        let grace = now + self.grace;
         let unhealthy = |slot: &Slot| slot.failed && matches!(slot.run, Run::Running { .. });
         for index in 0..self.slots.len() {
             if self.slots.get(index).is_some_and(unhealthy) {
@@ -184,7 +190,7 @@ impl Machine {
         for index in 0..self.slots.len() {
             let Some(slot) = self.slots.get_mut(index) else { break };
             if slot.is_due(now) {
-                match slot.spec().image.resolve() {
+                match slot.declared.image.resolve() {
                     Ok(image) => {
                         let instance = slot.start(now);
                         self.orders.push(Order::Start { slot: index, instance, image });
@@ -193,9 +199,9 @@ impl Machine {
                 }
                 self.version += 1;
             }
-            if slot.role != Role::Main && !slot.passed {
+            if slot.role() != Role::Main && !slot.passed {
                 if matches!(slot.run, Run::Terminated(_)) {
-                    self.kill_at = Some(now + self.spec.grace); // it failed for good: so has the pod
+                    self.kill_at = Some(now + self.grace); // it failed for good: so has the pod
                 }
                 return;
             }
@@ -204,9 +210,9 @@ impl Machine {
             self.initialized = (true, now);
             self.version += 1;
         }
-        let over = |slot: &Slot| slot.role != Role::Main || matches!(slot.run, Run::Terminated(_));
+        let over = |slot: &Slot| slot.role() != Role::Main || matches!(slot.run, Run::Terminated(_));
         if self.slots.iter().all(over) {
-            self.kill_at = Some(now + self.spec.grace); // the sidecars have nobody left to serve
+            self.kill_at = Some(now + self.grace); // the sidecars have nobody left to serve
         }
     }
 
@@ -214,7 +220,7 @@ impl Machine {
     fn advance_stop(&mut self, kill_at: Instant, now: Instant) {
         let mut live = false;
         for index in 0..self.slots.len() {
-            let Some(slot) = self.slots.get_mut(index).filter(|slot| slot.role != Role::Sidecar) else { continue };
+            let Some(slot) = self.slots.get_mut(index).filter(|slot| slot.role() != Role::Sidecar) else { continue };
             slot.give_up();
             if slot.is_live() {
                 live = true;
@@ -222,7 +228,7 @@ impl Machine {
             }
         }
         for index in (0..self.slots.len()).rev() {
-            let Some(slot) = self.slots.get_mut(index).filter(|slot| slot.role == Role::Sidecar) else { continue };
+            let Some(slot) = self.slots.get_mut(index).filter(|slot| slot.role() == Role::Sidecar) else { continue };
             if live {
                 break;
             }
@@ -242,7 +248,7 @@ impl Machine {
     fn stop_slot(&mut self, index: usize, kill_at: Instant, now: Instant) {
         let Some(slot) = self.slots.get_mut(index) else { return };
         let Run::Running { since, .. } = slot.run else { return };
-        let (step, order) = match slot.spec().pre_stop {
+        let (step, order) = match slot.declared.pre_stop() {
             Some(_) if kill_at > now => (Step::PreStop, Order::PreStop { slot: index, instance: slot.instance }),
             _ => (Step::Signalled, Order::Signal { slot: index }),
         };
@@ -262,7 +268,7 @@ impl Machine {
     }
 
     fn refresh(&mut self, now: Instant) {
-        let mut serving = self.slots.iter().filter(|slot| slot.role != Role::Init);
+        let mut serving = self.slots.iter().filter(|slot| slot.role() != Role::Init);
         let ready = !self.over && self.initialized.0 && serving.all(Slot::ready);
         if ready != self.ready.0 {
             self.ready = (ready, now);
@@ -272,9 +278,9 @@ impl Machine {
 
     /// What can be seen.
     pub(super) fn status(&self, ip: IpAddr) -> Status {
-        let (init, containers): (Vec<_>, Vec<_>) = self.slots.iter().partition(|slot| slot.role != Role::Main);
+        let (init, containers): (Vec<_>, Vec<_>) = self.slots.iter().partition(|slot| slot.role() != Role::Main);
         let seen: Vec<_> = containers.iter().map(|slot| slot.seen()).collect();
-        let init_ok = init.iter().all(|slot| slot.role == Role::Sidecar || slot.passed);
+        let init_ok = init.iter().all(|slot| slot.role() == Role::Sidecar || slot.passed);
         let condition = |(holds, since): (bool, Instant)| Condition { holds, since: self.wall.at(since) };
         Status {
             phase: phase(self.initialized.0, self.over, init_ok, &seen),
@@ -290,3 +296,6 @@ impl Machine {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

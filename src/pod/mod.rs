@@ -19,6 +19,7 @@
 
 mod container;
 mod context;
+mod declared;
 mod errand;
 mod handle;
 #[cfg(feature = "http")]

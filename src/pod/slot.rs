@@ -1,12 +1,11 @@
 //! One container in the eyes of the machine: what it is doing, and what its events change. Pure.
 
 use super::{
-    ContainerSpec, ContainerStatus, Exit, RestartPolicy, State, Terminated,
+    ContainerStatus, Exit, RestartPolicy, State, Terminated,
     container::Exited,
-    keeper::Declared,
+    declared::{Declared, Role, Which},
     probe::{Outcome, Prober},
     restart::Restarts,
-    spec::Which,
     status::Seen,
 };
 use crate::base::{
@@ -14,14 +13,6 @@ use crate::base::{
     time::{Instant, WallClock},
 };
 use std::time::{Duration, SystemTime};
-
-/// What a container is to its pod.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Role {
-    Init,
-    Sidecar,
-    Main,
-}
 
 /// What a container gets to react to its stop signal where its pre-stop hook used up the grace, and what a sidecar gets
 /// where the containers did: Kubernetes' minimum.
@@ -46,16 +37,15 @@ pub(super) enum Run {
     /// Its function has ended, its tasks are ending.
     Ending { since: Instant, exit: Exited },
     /// Over for good.
-    Terminated(Terminated),
+    Terminated(Box<Terminated>),
 }
 
 pub(super) struct Slot {
     pub(super) declared: Arc<Declared>,
-    pub(super) role: Role,
     pub(super) run: Run,
     /// The number of the instance that runs or ran last; the first is 1.
     pub(super) instance: u32,
-    pub(super) last: Option<Terminated>,
+    pub(super) last: Option<Box<Terminated>>,
     pub(super) started: bool,
     /// Has started once, or ended well: those behind it may go on.
     pub(super) passed: bool,
@@ -70,10 +60,9 @@ pub(super) struct Slot {
 }
 
 impl Slot {
-    pub(super) fn new(declared: Arc<Declared>, role: Role, reason: &'static str) -> Self {
+    pub(super) fn new(declared: Arc<Declared>, reason: &'static str) -> Self {
         Slot {
             declared,
-            role,
             run: Run::Waiting { reason, message: Arc::default(), until: None },
             instance: 0,
             last: None,
@@ -88,8 +77,8 @@ impl Slot {
         }
     }
 
-    pub(super) fn spec(&self) -> &ContainerSpec {
-        &self.declared.spec
+    pub(super) fn role(&self) -> Role {
+        self.declared.role
     }
 
     /// Whether an instance of it exists.
@@ -108,7 +97,7 @@ impl Slot {
             self.restarts = Restarts::default();
         }
         self.instance += 1;
-        self.run = Run::Running { since: now, hook: self.spec().post_start.is_some() };
+        self.run = Run::Running { since: now, hook: self.declared.post_start().is_some() };
         (self.started, self.failed, self.reported, self.probers) = (false, false, false, [None; 3]);
         self.advance_started();
         self.instance
@@ -129,21 +118,21 @@ impl Slot {
             // until it has ended, as Kubernetes does
             Which::Readiness => matches!(self.run, Run::Running { .. } | Run::Stopping { .. }) && self.started,
         };
-        by_stage && self.spec().probe(which).is_some() && !self.spec().reports(which)
+        by_stage && self.declared.probe(which).is_some() && !self.declared.reports(which)
     }
 
     /// What a probe has decided: nothing declared passes.
     fn passes(&self, which: Which) -> bool {
-        match self.spec().probe(which) {
+        match self.declared.probe(which) {
             None => true,
-            Some(_) if self.spec().reports(which) => self.reported,
+            Some(_) if self.declared.reports(which) => self.reported,
             Some(_) => self.probers.get(which as usize).and_then(|prober| prober.as_ref()?.passing()) == Some(true),
         }
     }
 
     /// Whether it may get traffic.
     pub(super) fn ready(&self) -> bool {
-        match self.role {
+        match self.role() {
             Role::Init => matches!(&self.run, Run::Terminated(end) if end.exit_code == 0),
             _ => self.is_live() && self.started && self.passes(Which::Readiness),
         }
@@ -160,8 +149,7 @@ impl Slot {
                 Run::Running { since, .. } => since,
                 _ => now,
             };
-            let (Some(probe), Some(prober)) = (self.declared.spec.probe(which), self.probers.get_mut(which as usize))
-            else {
+            let (Some(probe), Some(prober)) = (self.declared.probe(which), self.probers.get_mut(which as usize)) else {
                 continue;
             };
             let prober = prober.get_or_insert_with(|| Prober::new(probe, since));
@@ -176,7 +164,7 @@ impl Slot {
     /// Takes the result of a probe; whether anything that can be seen has changed.
     pub(super) fn probed(&mut self, which: Which, outcome: Outcome, message: Option<Arc<str>>) -> bool {
         let probes = self.probes(which);
-        let (Some(probe), Some(Some(prober))) = (self.declared.spec.probe(which), self.probers.get_mut(which as usize))
+        let (Some(probe), Some(Some(prober))) = (self.declared.probe(which), self.probers.get_mut(which as usize))
         else {
             return false;
         };
@@ -205,7 +193,7 @@ impl Slot {
         }
         self.reported = true;
         self.advance_started();
-        Which::ALL.iter().any(|which| self.spec().reports(*which))
+        Which::ALL.iter().any(|which| self.declared.reports(*which))
     }
 
     /// The post-start hook is over; whether that changes anything.
@@ -223,9 +211,9 @@ impl Slot {
 
     /// Counts as started where neither hook nor startup probe holds it back.
     fn advance_started(&mut self) {
-        let held = match self.spec().startup {
+        let held = match self.declared.probe(Which::Startup) {
             None => false,
-            Some(_) => !(self.spec().reports(Which::Startup) && self.reported),
+            Some(_) => !(self.declared.reports(Which::Startup) && self.reported),
         };
         if matches!(self.run, Run::Running { hook: false, .. }) && !held {
             self.begin_started();
@@ -235,7 +223,7 @@ impl Slot {
     fn begin_started(&mut self) -> bool {
         let before = self.started;
         self.started = true;
-        self.passed |= self.role != Role::Init;
+        self.passed |= self.role() != Role::Init;
         !before
     }
 
@@ -291,7 +279,7 @@ impl Slot {
         let since = *since;
         let terminated = exit.terminated(wall.at(since), wall.at(now));
         let well = exit.code == 0;
-        let again = match (self.role, policy) {
+        let again = match (self.role(), policy) {
             (_, None) => false,
             (Role::Sidecar, _) => true,
             (Role::Init, Some(policy)) => !well && policy != RestartPolicy::Never,
@@ -300,13 +288,13 @@ impl Slot {
         };
         (self.started, self.reported, self.probers) = (false, false, [None; 3]);
         if !again {
-            self.passed |= self.role == Role::Init && well;
+            self.passed |= self.role() == Role::Init && well;
             self.run = Run::Terminated(terminated);
             return true;
         }
         self.last = Some(terminated);
         let wait = self.restarts.next(since, now);
-        let message = format!("back-off {}s restarting failed container={}", wait.as_secs(), self.spec().name);
+        let message = format!("back-off {}s restarting failed container={}", wait.as_secs(), self.declared.name);
         let message = if wait.is_zero() { Arc::default() } else { message.into() };
         self.run = Run::Waiting { reason: "CrashLoopBackOff", message, until: Some(now + wait) };
         true
@@ -343,16 +331,16 @@ impl Slot {
     pub(super) fn status(&self, wall: &WallClock) -> ContainerStatus {
         let state = match &self.run {
             Run::Waiting { reason, message, .. } => State::Waiting { reason, message: message.clone() },
-            Run::Terminated(terminated) => State::Terminated(terminated.clone()),
+            Run::Terminated(terminated) => State::Terminated(Terminated::clone(terminated)),
             Run::Running { since, .. } | Run::Stopping { since, .. } | Run::Ending { since, .. } => {
                 State::Running { started: wall.at(*since) }
             }
         };
         ContainerStatus {
-            name: self.spec().name.clone(),
-            image: self.spec().image.name(),
+            name: self.declared.name.clone(),
+            image: self.declared.image.name(),
             state,
-            last: self.last.clone(),
+            last: self.last.as_deref().cloned(),
             ready: self.ready(),
             started: self.started,
             restarts: self.instance.saturating_sub(1),
@@ -366,8 +354,8 @@ impl Exited {
         Exited { code: Exit::KILLED, message: Arc::default() }
     }
 
-    fn terminated(&self, started: SystemTime, finished: SystemTime) -> Terminated {
+    fn terminated(&self, started: SystemTime, finished: SystemTime) -> Box<Terminated> {
         let reason = if self.code == 0 { "Completed" } else { "Error" };
-        Terminated { exit_code: self.code, reason, message: self.message.clone(), started, finished }
+        Box::new(Terminated { exit_code: self.code, reason, message: self.message.clone(), started, finished })
     }
 }

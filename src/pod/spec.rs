@@ -1,7 +1,7 @@
 //! What is declared: a pod and its containers.
 
 use super::{
-    Check, Context, Image, Probe, Resources, RestartPolicy, Volume,
+    Context, Image, Probe, Resources, RestartPolicy, Volume,
     probe::{CheckFunction, function},
 };
 use crate::{
@@ -339,39 +339,5 @@ impl ContainerSpec {
     pub fn pre_stop(mut self, hook: Hook) -> Self {
         self.pre_stop = Some(hook);
         self
-    }
-
-    pub(super) fn probe(&self, which: Which) -> Option<&Probe> {
-        match which {
-            Which::Startup => self.startup.as_ref(),
-            Which::Liveness => self.liveness.as_ref(),
-            Which::Readiness => self.readiness.as_ref(),
-        }
-    }
-
-    /// Whether this probe is one that the container answers by itself, not one that is made.
-    pub(super) fn reports(&self, which: Which) -> bool {
-        self.probe(which).is_some_and(|probe| matches!(probe.check, Check::Reported))
-    }
-}
-
-/// The three probes of a container.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Which {
-    Startup,
-    Liveness,
-    Readiness,
-}
-
-impl Which {
-    pub(super) const ALL: [Which; 3] = [Which::Startup, Which::Liveness, Which::Readiness];
-
-    /// As it stands in messages.
-    pub(super) fn as_str(self) -> &'static str {
-        match self {
-            Which::Startup => "startup",
-            Which::Liveness => "liveness",
-            Which::Readiness => "readiness",
-        }
     }
 }

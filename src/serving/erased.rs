@@ -4,9 +4,12 @@ use crate::{
     base::{BoxError, Error, Kind},
     layer::on_call::OnCall,
 };
-use futures::{FutureExt, TryFutureExt, future::BoxFuture};
+use futures::future::BoxFuture;
+use pin_project_lite::pin_project;
 use std::{
     fmt,
+    future::Future,
+    pin::Pin,
     sync::Arc,
     task::{Context, Poll},
 };
@@ -57,7 +60,27 @@ where
     Req: Send + 'static,
 {
     fn dispatch(&self, request: Req) -> BoxFuture<'static, Result<Res, Error>> {
-        OnCall::new(self.0.clone(), request).map_err(|error| Error::adopt(error, Kind::Failed)).boxed()
+        Box::pin(Adopted { call: OnCall::new(self.0.clone(), request) })
+    }
+}
+
+pin_project! {
+    struct Adopted<S: Service<Req>, Req> {
+        #[pin]
+        call: OnCall<S, Req>,
+    }
+}
+
+impl<S, Req> Future for Adopted<S, Req>
+where
+    S: Service<Req>,
+    S::Error: Into<BoxError> + 'static,
+{
+    type Output = Result<S::Response, Error>;
+
+    #[inline]
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        self.project().call.poll(cx).map_err(|error| Error::adopt(error, Kind::Failed))
     }
 }
 

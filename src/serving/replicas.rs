@@ -140,13 +140,13 @@ impl<S, C> Replicas<S, C> {
     {
         let classify = self.classify.clone();
         match endpoint {
-            Some(endpoint) => Calling {
-                lease: Lease::new(&endpoint.cell),
-                call: Some(OnCall::new(endpoint.service.clone(), request)),
-                empty: None,
-                classify,
-            },
-            None => Calling { lease: Lease::none(), call: None, empty: Some(self.endpoints.name_shared()), classify },
+            Some(endpoint) => {
+                let call = OnCall::new(endpoint.service.clone(), request);
+                Calling { lease: Lease::new(&endpoint.cell), state: State::Found { call }, classify }
+            }
+            None => {
+                Calling { lease: Lease::none(), state: State::Empty { set: self.endpoints.name_shared() }, classify }
+            }
         }
     }
 }
@@ -221,9 +221,16 @@ pin_project! {
     pub struct Calling<S: Service<Req>, Req, C> {
         lease: Lease,
         #[pin]
-        call: Option<OnCall<S, Req>>,
-        empty: Option<Arc<str>>,
+        state: State<S, Req>,
         classify: C,
+    }
+}
+
+pin_project! {
+    #[project = StateProjection]
+    enum State<S: Service<Req>, Req> {
+        Found { #[pin] call: OnCall<S, Req> },
+        Empty { set: Arc<str> },
     }
 }
 
@@ -238,7 +245,10 @@ where
     #[inline(always)]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
-        let Some(call) = this.call.as_pin_mut() else { return Poll::Ready(Err(empty(this.empty.take()))) };
+        let call = match this.state.project() {
+            StateProjection::Found { call } => call,
+            StateProjection::Empty { set } => return Poll::Ready(Err(empty(set))),
+        };
         match ready!(call.poll(cx)) {
             Ok(response) => {
                 this.lease.settle(this.classify.outcome(Ok(&response)));
@@ -250,12 +260,8 @@ where
 }
 
 #[cold]
-fn empty(set: Option<Arc<str>>) -> Error {
-    let error = Error::new(Kind::Unavailable, "it has no endpoints");
-    match set {
-        Some(set) => error.at(set),
-        None => error,
-    }
+fn empty(set: &Arc<str>) -> Error {
+    Error::new(Kind::Unavailable, "it has no endpoints").at(set.clone())
 }
 
 #[cold]

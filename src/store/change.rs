@@ -45,7 +45,7 @@ impl Expect {
             Expect::Absent | Expect::Any => "nothing".to_string(),
         };
         let found = found.map_or("nothing".to_string(), |revision| format!("revision {revision}"));
-        Error::new(Kind::Conflict, format!("expected {expected}, {found} is there")).at(key.as_str())
+        Error::new(Kind::Conflict, format!("expected {expected}, {found} is there")).at(key)
     }
 }
 

@@ -134,6 +134,18 @@ impl From<&Key> for Key {
     }
 }
 
+impl From<Key> for Arc<str> {
+    fn from(key: Key) -> Self {
+        key.0
+    }
+}
+
+impl From<&Key> for Arc<str> {
+    fn from(key: &Key) -> Self {
+        key.0.clone()
+    }
+}
+
 impl<const N: usize> From<[&str; N]> for Key {
     fn from(segments: [&str; N]) -> Self {
         Key::new(&segments.join("/"))

@@ -14,6 +14,7 @@
 //! - [`key`](Key): segments joined by `/`, and what a prefix is
 //! - [`change`](Change): the words — [`Entry`], [`Write`], [`Expect`], [`Change`], [`Page`]
 //! - [`watch`](Watch): the stream of batches
+//! - [`builder`](Builder): its bounds
 //! - `table`: the entries and the removals that are remembered (pure)
 //! - `ring`: the latest changes of one watched prefix, and who has read how far (pure)
 //!
@@ -36,6 +37,7 @@
 //! # Ok::<(), seedpod::Error>(()) }).unwrap();
 //! ```
 
+mod builder;
 mod change;
 mod key;
 #[cfg(test)]
@@ -46,9 +48,10 @@ mod store;
 mod table;
 mod watch;
 
+pub use builder::Builder;
 pub use change::{Change, Entry, Expect, Page, Since, Write};
 pub use key::Key;
-pub use store::{Builder, Stats, Store};
+pub use store::{Stats, Store};
 pub use table::Snapshot;
 pub use watch::Watch;
 

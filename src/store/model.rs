@@ -87,6 +87,7 @@ struct Seen {
 
 impl Watcher {
     fn read(&mut self, naive: &Naive, seen: &mut Seen) -> bool {
+        let before = self.watch.revision();
         let Some(batch) = self.watch.next().now_or_never() else {
             assert!(self.told || !self.from_start, "from the start there is always something to tell");
             return false;
@@ -94,6 +95,10 @@ impl Watcher {
         let batch = batch.expect("the store lives");
         assert!(!batch.is_empty());
         seen.batches += 1;
+        let keys: BTreeSet<_> = batch.iter().flat_map(Change::entries).map(|entry| &entry.key).collect();
+        let steps = naive.after(self.watch.prefix(), before).take_while(|(at, ..)| *at <= self.watch.revision());
+        let told: usize = batch.iter().map(|change| change.entries().len()).sum();
+        assert!(keys.len() == told || steps.count() == told, "each step, or each key once");
         let mut last = self.at;
         for change in &batch {
             match change {

@@ -208,3 +208,51 @@ impl<V> Aftermath<V> {
         self.wakers.into_iter().for_each(Waker::wake);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::{Entry, Key};
+
+    fn commit(ring: &mut Ring<()>, revision: u64, size: usize) -> usize {
+        let entry = |n| Entry { key: Key::new(&format!("{n}")), created: revision, revision, value: () };
+        let changes: Vec<_> = (0..size).map(|n| Change::Put { entry: entry(n), old: None }).collect();
+        let mut after = Aftermath::default();
+        ring.push(revision, changes.iter(), &mut after);
+        after.spent.len()
+    }
+
+    #[test]
+    fn whole_commits_go_a_quarter_at_a_time() {
+        let mut ring = Ring::new(9, 0);
+        let spent: Vec<_> = (1..=6).map(|revision| commit(&mut ring, revision, 3)).collect();
+        assert_eq!(spent, [0, 0, 0, 3, 3, 3]);
+        assert_eq!((ring.changes.len(), ring.base, ring.floor), (9, 9, 3));
+        assert_eq!(commit(&mut ring, 7, 1), 3, "though one place would do");
+        assert_eq!((ring.changes.len(), ring.base, ring.floor), (7, 12, 4));
+        assert_eq!(commit(&mut ring, 8, 10), 7, "a commit without room leaves nothing");
+        assert_eq!((ring.changes.len(), ring.end(), ring.floor), (0, 29, 8));
+    }
+
+    #[test]
+    fn who_can_go_back_and_who_lags() {
+        let mut ring = Ring::new(9, 0);
+        let (seat, other) = (ring.sit(), ring.sit());
+        (1..=3).for_each(|revision| assert_eq!(commit(&mut ring, revision, 3), 0));
+        assert!(ring.rewind(other, 1), "all after 1 is there");
+        commit(&mut ring, 4, 3);
+        let read = |ring: &mut Ring<()>, seat| match ring.read(seat, Waker::noop()).0 {
+            Found::Batch(batch) => (batch.len(), batch[0].revision()),
+            Found::Lagging(seen) => (0, seen),
+            Found::Nothing | Found::Closed => (0, u64::MAX),
+        };
+        assert_eq!(read(&mut ring, seat), (0, 0), "it has not read the first, which is gone");
+        assert_eq!(read(&mut ring, other), (9, 2), "it had");
+        assert!(!ring.rewind(other, 0) && ring.rewind(other, 1) && ring.rewind(other, 3));
+        assert_eq!(read(&mut ring, other), (3, 4));
+        assert_eq!(read(&mut ring, other), (0, u64::MAX));
+        ring.leave(seat);
+        assert_eq!((ring.taken(), ring.sit()), (1, seat), "a free seat is taken again");
+        assert_eq!(read(&mut ring, seat), (0, u64::MAX), "by one who has all that came before");
+    }
+}

@@ -1,7 +1,7 @@
 //! The handle: one lock around the table, one around each ring.
 
 use super::{
-    Change, Entry, Expect, Key, Page, Since, Snapshot, Watch, Write,
+    Builder, Change, Entry, Expect, Key, Page, Since, Snapshot, Watch, Write,
     key::normal,
     ring::{Aftermath, Ring},
     table::Table,
@@ -10,7 +10,7 @@ use crate::base::{
     Answer, Result, hash,
     sync::{Arc, Lock},
 };
-use std::{collections::BTreeMap, fmt, marker::PhantomData};
+use std::{collections::BTreeMap, fmt};
 
 /// Keyed, versioned state that can be watched, in memory. Clones are handles of the same store.
 ///
@@ -53,6 +53,14 @@ struct Alive<V>(Arc<Inner<V>>);
 
 /// How far a watcher of one whole key may fall behind: catching up with one entry is no work, so its history is short.
 const KEY_RING: usize = 16;
+
+impl<V: Clone> Store<V> {
+    pub(super) fn bounded(ring: usize, tombstones: usize) -> Self {
+        let state = State { table: Table::new(tombstones), rings: hash::Map::default() };
+        let inner = Arc::new(Inner { state: Lock::new(state), ring });
+        Store { alive: Arc::new(Alive(inner.clone())), inner }
+    }
+}
 
 impl<V: Clone + Send + Sync + 'static> Store<V> {
     /// An empty store with the default bounds.
@@ -314,44 +322,4 @@ pub struct Stats {
     pub prefixes: usize,
     /// Watches, of whatever prefix.
     pub watches: usize,
-}
-
-/// The bounds of a [`Store`].
-#[derive(Debug)]
-pub struct Builder<V> {
-    ring: usize,
-    tombstones: usize,
-    values: PhantomData<fn() -> V>,
-}
-
-impl<V: Clone + Send + Sync + 'static> Builder<V> {
-    /// How many changes are kept per watched prefix: how far a watcher may fall behind before it is given changed keys
-    /// instead of changes. 1,024 by default (a few milliseconds of the busiest writer, a few kilobytes of handles); at
-    /// least 1, and at most 16 for the watch of a whole key.
-    #[must_use]
-    pub fn ring(mut self, changes: usize) -> Self {
-        self.ring = changes.max(1);
-        self
-    }
-
-    /// How many removals are remembered, of all prefixes together: how many may pass before a watcher that is still
-    /// further behind is given everything anew. 4,096 by default (four rings); at least 1. Each keeps its last value.
-    #[must_use]
-    pub fn tombstones(mut self, removals: usize) -> Self {
-        self.tombstones = removals.max(1);
-        self
-    }
-
-    /// The store.
-    pub fn build(self) -> Store<V> {
-        let state = State { table: Table::new(self.tombstones), rings: hash::Map::default() };
-        let inner = Arc::new(Inner { state: Lock::new(state), ring: self.ring });
-        Store { alive: Arc::new(Alive(inner.clone())), inner }
-    }
-}
-
-impl<V> Default for Builder<V> {
-    fn default() -> Self {
-        Builder { ring: 1024, tombstones: 4096, values: PhantomData }
-    }
 }

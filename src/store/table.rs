@@ -86,7 +86,7 @@ impl<V: Clone> Table<V> {
         if writes.len() > 1 {
             let mut seen = BTreeSet::new();
             if let Some(twice) = writes.iter().find(|write| !seen.insert(&write.key)) {
-                return Err(Error::new(Kind::Invalid, "written twice in one commit").at(twice.key.as_str()));
+                return Err(Error::new(Kind::Invalid, "written twice in one commit").at(&twice.key));
             }
         }
         Ok(())

@@ -1,5 +1,6 @@
 //! The cluster from outside.
 
+mod control;
 mod determinism;
 mod expose;
 mod life;

@@ -2,12 +2,16 @@
 
 use std::{fs, path::PathBuf};
 
+#[allow(dead_code, reason = "a test calls its story, not its main")]
 #[path = "../../examples/pod.rs"]
 mod pod;
+#[allow(dead_code, reason = "a test calls its story, not its main")]
 #[path = "../../examples/reconcile.rs"]
 mod reconcile;
+#[allow(dead_code, reason = "a test calls its story, not its main")]
 #[path = "../../examples/replicas.rs"]
 mod replicas;
+#[allow(dead_code, reason = "a test calls its story, not its main")]
 #[path = "../../examples/work_queue.rs"]
 mod work_queue;
 

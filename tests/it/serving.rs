@@ -17,6 +17,7 @@ use std::{
 };
 use tower::{Layer, Service, ServiceBuilder, ServiceExt, service_fn};
 
+mod http;
 mod readiness;
 
 const MILLI: Duration = Duration::from_millis(1);
@@ -179,14 +180,14 @@ async fn every_attempt_carries_the_same_idempotency_key() {
 async fn http_is_retried_by_status_and_keeps_its_key() {
     let log: Arc<Lock<Vec<String>>> = Arc::default();
     let seen = log.clone();
-    let flaky = service_fn(move |request: http::Request<&'static str>| {
+    let flaky = service_fn(move |request: ::http::Request<&'static str>| {
         let key = request.headers().get("idempotency-key").map_or("none", |key| key.to_str().unwrap());
         seen.lock().push(format!("{} {key} {}", request.method(), request.body()));
         let status = if seen.lock().len().is_multiple_of(3) { 200 } else { 503 };
-        async move { Ok::<_, Error>(http::Response::builder().status(status).body(()).unwrap()) }
+        async move { Ok::<_, Error>(::http::Response::builder().status(status).body(()).unwrap()) }
     });
     let service = RetryLayer::new().classify(HttpStatus).layer(flaky);
-    let pay = || http::Request::post("/pay");
+    let pay = || ::http::Request::post("/pay");
     let answer = service.clone().oneshot(pay().header("idempotency-key", "k1").body("5 EUR").unwrap()).await.unwrap();
     assert_eq!((answer.status().as_u16(), log.lock().clone()), (200, vec!["POST k1 5 EUR".to_owned(); 3]));
     let answer = service.oneshot(pay().body("5 EUR").unwrap()).await.unwrap();

@@ -66,10 +66,13 @@ async fn a_commit_is_all_or_nothing_and_names_what_is_in_the_way() -> Result {
     assert_eq!(store.commit(Vec::new()).await?, 1);
     store.remove("a/x").await?;
     store.put("a/x", 5).await?;
+    let updated = store.update("a/x", |old| old.copied()).await?.unwrap();
     let again = store.get("/a/x").unwrap();
-    assert_eq!((again.created, again.revision, again.value), (3, 3, 5), "another thing of the same name");
+    assert_eq!(updated, again);
+    assert_eq!(store.update("a/x", |_| None).await?, Some(updated), "none leaves it as it is");
+    assert_eq!((again.created, again.revision, again.value), (3, 4, 5), "another thing of the same name");
     store.put("a/x", 6).await?;
-    assert_eq!(store.get("a/x").map(|entry| (entry.created, entry.revision)), Some((3, 4)));
+    assert_eq!(store.get("a/x").map(|entry| (entry.created, entry.revision)), Some((3, 5)));
     Ok(())
 }
 

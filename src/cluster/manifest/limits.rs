@@ -10,10 +10,8 @@ pub const DOCUMENT_BYTES: usize = 3 << 19;
 pub const DOCUMENTS: usize = 4096;
 /// A document may have this many values.
 pub const VALUES: usize = 250_000;
-/// A document's aliases may repeat this many values.
+/// The aliases of a text may repeat this many values, in all its documents together.
 pub const REPEATS: usize = 10_000;
-/// All documents of a text together may have this many values, those that aliases repeat included.
-pub const VALUES_TOGETHER: usize = 1_000_000;
 /// A document may nest this deep.
 pub const DEPTH: usize = 64;
 /// This many mistakes are listed; of the others only the number is told.

@@ -75,9 +75,10 @@ pub fn parse(text: &str) -> Result<Vec<Object>> {
         }
         match yaml::read(&document) {
             Ok(tree) => {
-                reading.values += tree.count();
-                if reading.values > limits::VALUES_TOGETHER {
-                    let message = format!("all documents together have more than {} values", limits::VALUES_TOGETHER);
+                // a value takes two bytes of text at least, unless an alias repeats it
+                reading.repeats += tree.count().saturating_sub(document.text.len() / 2 + 1);
+                if reading.repeats > limits::REPEATS {
+                    let message = format!("aliases repeat more than {} values", limits::REPEATS);
                     reading.refuse(number, tree.line, message);
                     break;
                 }
@@ -117,7 +118,8 @@ pub fn complete(json: Json<'_>) -> Result<Object> {
 struct Reading {
     objects: Vec<Object>,
     mistakes: Mistakes,
-    values: usize,
+    /// How many values aliases have repeated so far, at least.
+    repeats: usize,
     /// Where each object stands, to find those that stand twice.
     seen: BTreeMap<Key, (usize, usize)>,
 }
@@ -207,7 +209,11 @@ fn kind(given: &Json<'_>, report: &mut Report<'_>) -> Option<&'static Kind> {
     let Some(kind) = found else {
         let known: Vec<_> = Kind::all().iter().map(|kind| kind.name).collect();
         let asked = name.as_str().map_or(name.type_name().to_string(), |name| format!("{name:?}"));
-        report.add(&root.key("kind"), format!("is {asked}, which is not known here; known are {}", known.join(", ")));
+        let hint = match name.as_str().and_then(Kind::find) {
+            Some(meant) => format!("write {:?}", meant.name),
+            None => format!("known are {}", known.join(", ")),
+        };
+        report.add(&root.key("kind"), format!("is {asked}, which is not known here; {hint}"));
         return None;
     };
     if let Some(version) = version

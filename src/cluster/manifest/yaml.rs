@@ -300,7 +300,7 @@ mod tests {
         ] {
             assert_eq!(tree.line_of(&path), line, "{path:?}");
         }
-        assert_eq!(tree.count(), 9);
+        assert_eq!(tree.count(), 10);
     }
 
     #[test]

@@ -108,7 +108,7 @@ impl<'de> Deserialize<'de> for Sensitive {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = std::borrow::Cow::<'de, str>::deserialize(deserializer)?;
         // the text is not repeated: it may be a secret that someone forgot to encode
-        decode(&text).map(Sensitive).ok_or_else(|| de::Error::custom("this is not base64"))
+        decode(&text).map(Sensitive).ok_or_else(|| de::Error::custom("must be base64"))
     }
 }
 

@@ -192,7 +192,7 @@ mod tests {
     #[test]
     fn a_part_can_be_replaced() {
         let new = pod().with(&PodStatus::default()).unwrap();
-        assert_eq!(new.status.as_ref().unwrap().text(), "{}");
+        assert_eq!(new.status.as_ref().unwrap().text(), r#"{"phase":"Pending"}"#);
         assert!(pod().with(&DeploymentStatus::default()).is_err());
         let map = Object::new(Kind::CONFIG_MAP, &Metadata::named("ns", "c")).unwrap();
         let data = ConfigMap { data: [("a".to_string(), "1".to_string())].into(), ..ConfigMap::default() };

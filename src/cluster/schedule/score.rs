@@ -58,7 +58,7 @@ pub(super) fn weight(domains: usize) -> f64 {
 
 /// `TaintToleration`: 100 for a node without intolerable soft taints, 0 for the one with the most.
 pub(super) fn untainted(taints: usize, most: usize) -> i64 {
-    if most == 0 { 100 } else { 100 - (100 * taints / most) as i64 }
+    (100 * taints).checked_div(most).map_or(100, |share| 100 - share as i64)
 }
 
 #[cfg(test)]

@@ -8,18 +8,21 @@
 mod grpc;
 #[cfg(feature = "http")]
 mod http;
-#[cfg(not(feature = "http"))]
-#[path = "unsupported.rs"]
-mod http;
 mod prober;
 mod run;
+#[cfg(not(feature = "http"))]
+mod unsupported;
 
+#[cfg(feature = "http")]
+use http::{get, health};
 pub(crate) use prober::{Outcome, Prober};
 pub(crate) use run::run;
+#[cfg(not(feature = "http"))]
+use unsupported::{get, health};
 
 use super::Context;
 use crate::base::{BoxError, Error, Kind, Result};
-use futures::future::BoxFuture;
+use futures::{TryFutureExt, future::BoxFuture};
 use std::{fmt, future::Future, sync::Arc, time::Duration};
 
 /// A function that checks a container from inside.
@@ -179,8 +182,5 @@ where
     Fut: Future<Output = Result<(), E>> + Send + 'static,
     E: Into<BoxError> + 'static,
 {
-    Arc::new(move |context| {
-        let checking = check(context);
-        Box::pin(async move { checking.await.map_err(|error| Error::adopt(error, Kind::Failed)) })
-    })
+    Arc::new(move |context| Box::pin(check(context).map_err(|error| Error::adopt(error, Kind::Failed))))
 }

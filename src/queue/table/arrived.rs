@@ -40,20 +40,27 @@ impl Drop for Waiter {
 }
 
 /// What a decision leaves to be done outside of the lock: waking is foreign code, and so is dropping a user's value.
+///
+/// Nothing in it is allocated where nothing is left to be done, or a single batch is freed.
 #[derive(Default)]
 pub(in crate::queue) struct Effects {
-    wakes: SmallVec<[(Arc<Arrived>, u32); 1]>,
-    rooms: SmallVec<[Arc<Notify>; 1]>,
-    freed: SmallVec<[Arc<Batch>; 2]>,
+    wakes: Vec<(Arc<Arrived>, u32)>,
+    rooms: Vec<Arc<Notify>>,
+    freed: SmallVec<[Arc<Batch>; 1]>,
 }
 
 impl Effects {
     /// Something came for one who waits here.
+    #[inline]
     pub(super) fn wake(&mut self, arrived: &Arc<Arrived>) {
         let waiting = arrived.waiting.load(Ordering::Relaxed);
-        if waiting == 0 {
-            return;
+        if waiting > 0 {
+            self.wake_one_of(arrived, waiting);
         }
+    }
+
+    #[cold]
+    fn wake_one_of(&mut self, arrived: &Arc<Arrived>, waiting: u32) {
         match self.wakes.last_mut() {
             Some((last, count)) if Arc::ptr_eq(last, arrived) => *count = waiting.min(*count + 1),
             _ => self.wakes.push((arrived.clone(), 1)),
@@ -61,28 +68,39 @@ impl Effects {
     }
 
     /// There is room for those who wait for it.
+    #[cold]
     pub(super) fn room(&mut self, room: &Arc<Notify>) {
         self.rooms.push(room.clone());
     }
 
     /// This batch is no longer needed here.
+    #[inline]
     pub(super) fn free(&mut self, batch: Arc<Batch>) {
         self.freed.push(batch);
     }
 
     /// So many batches will be freed.
+    #[inline]
     pub(super) fn reserve(&mut self, batches: usize) {
         self.freed.reserve(batches);
     }
 
     /// Does it. The lock is open.
+    #[inline]
     pub(in crate::queue) fn perform(self) {
-        for (arrived, count) in self.wakes {
-            for _ in 0..count {
+        if !self.wakes.is_empty() || !self.rooms.is_empty() {
+            self.tell();
+        }
+    }
+
+    #[cold]
+    fn tell(&self) {
+        for (arrived, count) in &self.wakes {
+            for _ in 0..*count {
                 arrived.notify.notify_one();
             }
         }
-        for room in self.rooms {
+        for room in &self.rooms {
             room.notify_waiters();
         }
     }

@@ -183,6 +183,7 @@ impl Lanes {
     }
 
     /// The next chunk that is ready: at most this many items, and at most this many bytes unless it is the first.
+    #[inline]
     pub(super) fn pop(&mut self, items: u32, bytes: &mut usize, first: bool) -> Option<Chunk> {
         let (_, lane) = self.lanes.iter_mut().find(|(_, lane)| !lane.is_empty())?;
         let head = lane.front_mut()?;

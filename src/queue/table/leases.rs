@@ -14,7 +14,6 @@ const LISTS: usize = 16;
 
 struct Slot {
     epoch: u64,
-    owner: u64,
     deadline: Instant,
     held: Option<Chunk>,
     before: u32,
@@ -47,9 +46,10 @@ impl Leases {
     }
 
     /// Leases this chunk; the slot that holds it.
-    pub(super) fn hold(&mut self, chunk: Chunk, epoch: u64, owner: u64, hold: Duration, deadline: Instant) -> u32 {
+    #[inline]
+    pub(super) fn hold(&mut self, chunk: Chunk, epoch: u64, hold: Duration, deadline: Instant) -> u32 {
         self.items += chunk.len() as usize;
-        let slot = Slot { epoch, owner, deadline, held: Some(chunk), before: NONE, after: NONE, list: 0 };
+        let slot = Slot { epoch, deadline, held: Some(chunk), before: NONE, after: NONE, list: 0 };
         let at = self.free;
         let at = match self.slots.get_mut(at as usize) {
             Some(free) => {
@@ -71,13 +71,14 @@ impl Leases {
         self.slots.get(at as usize).filter(|slot| slot.epoch == epoch)?.held.as_ref()
     }
 
-    /// Who holds the slot now, and under which epoch.
-    pub(super) fn holder(&self, at: u32) -> Option<(u64, u64)> {
+    /// Under which epoch the slot is held now.
+    pub(super) fn epoch(&self, at: u32) -> Option<u64> {
         let slot = self.slots.get(at as usize)?;
-        slot.held.as_ref().map(|_| (slot.owner, slot.epoch))
+        slot.held.as_ref().map(|_| slot.epoch)
     }
 
     /// Ends the lease.
+    #[inline]
     pub(super) fn release(&mut self, at: u32, epoch: u64) -> Option<Chunk> {
         let slot = self.slots.get_mut(at as usize).filter(|slot| slot.epoch == epoch)?;
         let chunk = slot.held.take()?;
@@ -145,6 +146,7 @@ impl Leases {
 #[expect(clippy::indexing_slicing, reason = "links point at slots, slots at their list; neither vector ever shrinks")]
 impl Leases {
     /// Behind the last that is due no later: one step where all of the list hold equally long.
+    #[inline]
     fn link(&mut self, at: u32, hold: Duration) {
         let list = self.list(hold);
         let deadline = self.slots[at as usize].deadline;
@@ -165,6 +167,7 @@ impl Leases {
         (slot.before, slot.after, slot.list) = (before, after, list as u8);
     }
 
+    #[inline]
     fn unlink(&mut self, at: u32) {
         let Slot { before, after, list, .. } = self.slots[at as usize];
         let list = usize::from(list);
@@ -199,7 +202,7 @@ mod tests {
                 match rng.below(10) {
                     0..5 => {
                         let chunk = Chunk { batch: batch.clone(), range: 0..1, attempts: Attempts::default() };
-                        let at = leases.hold(chunk, epoch, 0, hold, now + hold);
+                        let at = leases.hold(chunk, epoch, hold, now + hold);
                         assert!(model.insert(epoch, (at, now + hold)).is_none());
                     }
                     5..7 if !model.is_empty() => {

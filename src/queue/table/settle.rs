@@ -68,11 +68,13 @@ impl Table {
 
     /// The fence: every lease of the step is still its holder's.
     fn check_leases(&self, step: &Step) -> Result {
+        if let Some(lost) = step.acks.iter().find(|lease| self.held(lease).is_none()) {
+            return Err(self.lost(lost));
+        }
         let retries = step.retries.iter().map(|retry| &retry.lease);
         let rejects = step.rejects.iter().map(|reject| &reject.lease);
         let extensions = step.extensions.iter().map(|(lease, _)| lease);
-        let mut all = step.acks.iter().chain(retries).chain(rejects).chain(extensions);
-        match all.find(|lease| self.held(lease).is_none()) {
+        match retries.chain(rejects).chain(extensions).find(|lease| self.held(lease).is_none()) {
             Some(lost) => Err(self.lost(lost)),
             None => Ok(()),
         }
@@ -82,10 +84,8 @@ impl Table {
     fn lost(&self, lease: &Lease) -> Error {
         let (at, slot) = place(lease);
         let lanes = self.subscriptions.get(at);
-        let message = match lanes.and_then(|lanes| lanes.leases.holder(slot)) {
-            Some((owner, epoch)) if epoch > lease.epoch => {
-                format!("lease {} is over, and owner {owner} holds its place under lease {epoch}", lease.epoch)
-            }
+        let message = match lanes.and_then(|lanes| lanes.leases.epoch(slot)) {
+            Some(next) if next > lease.epoch => format!("lease {} is over, and lease {next} in its place", lease.epoch),
             _ => format!("lease {} is over", lease.epoch),
         };
         let place = lanes.map_or("subscription unknown".to_string(), |lanes| format!("subscription {}", lanes.name));

@@ -5,17 +5,13 @@ use super::{
     world::{builder, pods, shop},
 };
 use seedpod::{
-    base::{Seed, hash, time},
+    base::{Seed, hash, sync::Lock, time},
     net::Net,
     store::{Change, Start},
 };
-use std::{
-    fmt::Write as _,
-    sync::{Arc, Mutex},
-    time::Duration,
-};
+use std::{fmt::Write as _, sync::Arc, time::Duration};
 
-type Log = Arc<Mutex<Vec<String>>>;
+type Log = Arc<Lock<Vec<String>>>;
 
 /// Traffic, a kill, a rollout, a drain: all that happened, line by line.
 fn history(seed: u64) -> Vec<String> {
@@ -26,12 +22,12 @@ fn history(seed: u64) -> Vec<String> {
         let (on_net, begin) = (log.clone(), time::now());
         let network = Net::memory()
             .latency(|_, _, rng| Duration::from_micros(rng.range(0..3000)))
-            .observe(move |event| on_net.lock().unwrap().push(format!("{:?} {event}", begin.elapsed())));
+            .observe(move |event| on_net.lock().push(format!("{:?} {event}", begin.elapsed())));
         let cluster = builder(seed).network(network).start().await.unwrap();
         let (on_store, mut watch) = (log.clone(), cluster.store().watch("", Start));
         let watching = tokio::spawn(async move {
             while let Some(changes) = watch.next().await {
-                let mut log = on_store.lock().unwrap();
+                let mut log = on_store.lock();
                 for change in changes {
                     let removed = matches!(change, Change::Remove(_));
                     for entry in change.entries() {
@@ -60,8 +56,7 @@ fn history(seed: u64) -> Vec<String> {
         cart.stop().await;
         cluster.shutdown().await;
         watching.abort();
-        let lines = std::mem::take(&mut *log.lock().unwrap());
-        lines
+        std::mem::take(&mut *log.lock())
     })
 }
 

@@ -15,25 +15,27 @@ pub use update::check_update;
 use super::{mistake::Report, path::Path};
 use crate::cluster::object::{Kind, Object, PodSpec, View};
 
+/// The kinds that mean nothing without a spec.
+const NEED_SPEC: [&Kind; 4] = [Kind::POD, Kind::DEPLOYMENT, Kind::REPLICA_SET, Kind::SERVICE];
+
 /// Checks an object whose values have the right types and whose defaults are filled in.
 pub(super) fn object(object: &Object, report: &mut Report<'_>) {
     metadata::check(object.metadata(), &Path::ROOT.key("metadata"), report);
     let spec = Path::ROOT.key("spec");
+    if NEED_SPEC.contains(&object.kind()) && !report.has(&spec) {
+        return report.required(false, &spec);
+    }
     match object.kind() {
         kind if kind == Kind::POD => {
-            report.required(report.has(&spec), &spec);
             view(object, report, |of: &PodSpec, report| pod::check(of, &spec, report));
         }
         kind if kind == Kind::DEPLOYMENT => {
-            report.required(report.has(&spec), &spec);
             view(object, report, |of, report| workload::deployment(of, &spec, report));
         }
         kind if kind == Kind::REPLICA_SET => {
-            report.required(report.has(&spec), &spec);
             view(object, report, |of, report| workload::replica_set(of, &spec, report));
         }
         kind if kind == Kind::SERVICE => {
-            report.required(report.has(&spec), &spec);
             view(object, report, |of, report| service::check(of, &spec, report));
         }
         kind if kind == Kind::ENDPOINT_SLICE => view(object, report, service::endpoints),

@@ -43,7 +43,9 @@ pub use workload::{
 };
 
 use super::{Kind, part::Place};
+use crate::base::Labels;
 use serde::{Serialize, de::DeserializeOwned};
+use std::collections::BTreeMap;
 
 /// A typed view of one part of the objects of one kind.
 ///
@@ -116,12 +118,19 @@ macro_rules! view {
                     pub $field: $type,
                 )*
             }
+
+            impl crate::cluster::object::view::Unset for $name {
+                fn is_unset(&self) -> bool {
+                    *self == $name::default()
+                }
+            }
         )*
     };
 }
 pub(in crate::cluster::object) use view;
 
-/// Declares a choice between words; the first is the default.
+/// Declares a choice between words; the first is the default. A choice is always written: readers other than ours need
+/// not know its default.
 macro_rules! choice {
     ($($(#[$doc:meta])* $name:ident { $(#[$first_doc:meta])* $first:ident, $($(#[$word_doc:meta])* $word:ident,)* })*) => {
         $(
@@ -144,6 +153,12 @@ macro_rules! choice {
                 }
             }
 
+            impl crate::cluster::object::view::Unset for $name {
+                fn is_unset(&self) -> bool {
+                    false
+                }
+            }
+
             impl std::fmt::Display for $name {
                 fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
                     f.pad(self.as_str())
@@ -154,6 +169,34 @@ macro_rules! choice {
 }
 pub(in crate::cluster::object) use choice;
 
-fn unset<T: Default + PartialEq>(value: &T) -> bool {
-    *value == T::default()
+/// Whether a field says nothing, so that it need not be written.
+trait Unset {
+    fn is_unset(&self) -> bool;
+}
+
+fn unset<T: Unset>(value: &T) -> bool {
+    value.is_unset()
+}
+
+macro_rules! unset_by {
+    ($([$($parameter:ident),*] $type:ty: $unset:expr;)*) => {
+        $(
+            impl<$($parameter),*> Unset for $type {
+                fn is_unset(&self) -> bool {
+                    $unset(self)
+                }
+            }
+        )*
+    };
+}
+
+unset_by! {
+    [] bool: |value: &bool| !value;
+    [] i32: |value: &i32| *value == 0;
+    [] i64: |value: &i64| *value == 0;
+    [] String: String::is_empty;
+    [] Labels: Labels::is_empty;
+    [T] Option<T>: Option::is_none;
+    [T] Vec<T>: Vec::is_empty;
+    [V] BTreeMap<String, V>: BTreeMap::is_empty;
 }
