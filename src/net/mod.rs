@@ -23,6 +23,8 @@
 //! - Latency delays bytes and connects, not resets, which take effect at once.
 //! - Programs that open sockets of their own are outside of it.
 
+mod builder;
+mod connect;
 mod connection;
 mod directory;
 mod event;
@@ -36,12 +38,13 @@ mod socket;
 mod splice;
 mod tcp;
 
+pub use builder::Builder;
 pub use connection::Connection;
 pub use directory::{Directory, Origin, Route};
 pub use event::{Connect, Event, Side};
 pub use host::{Host, Intercept};
 pub use listener::Listener;
-pub use network::{Builder, HostOptions, Net};
+pub use network::{HostOptions, Net};
 pub use scope::Scope;
 pub use splice::splice;
 
