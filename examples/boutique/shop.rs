@@ -73,7 +73,7 @@ impl Shop {
 
     /// Puts a real port in front of the shop.
     pub(crate) async fn expose(&self, address: SocketAddr) -> Result<SocketAddr> {
-        self.cluster.expose("frontend", address).await
+        self.cluster.expose("frontend", address).await.map_err(|error| error.at(address.to_string()))
     }
 
     /// Closes the shop.
