@@ -9,7 +9,7 @@ use http_body_util::{BodyExt, Empty};
 use hyper_util::{rt::TokioIo, service::TowerToHyperService};
 use seedpod::{
     http::{self, Client},
-    net::{Host, HostOptions, Intercept, Net},
+    net::{Host, HostOptions, Intercept, Net, splice},
 };
 use std::{
     future::IntoFuture,
@@ -51,9 +51,9 @@ async fn echoing(net: &Net, intercepted: bool) -> [Host; 2] {
         server.intercept(Intercept { inbound: Some(15006), outbound: None });
         let proxy = server.exempt();
         server.scope().spawn(async move {
-            while let Ok(mut down) = listener.accept().await {
-                let mut up = proxy.connect(&down.original_destination().unwrap().to_string()).await.unwrap();
-                proxy.scope().spawn(async move { tokio::io::copy_bidirectional(&mut down, &mut up).await });
+            while let Ok(down) = listener.accept().await {
+                let up = proxy.connect(&down.original_destination().unwrap().to_string()).await.unwrap();
+                proxy.scope().spawn(splice(down, up));
             }
         });
     }

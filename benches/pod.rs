@@ -3,6 +3,14 @@
 //! Each pod has two containers that both listen, log a line and say that they are ready, a volume that both mount, and a
 //! readiness probe; it counts as running when its status says that it is ready. `bare` is what an expert writes without
 //! pods: two spawned tasks that wait for a shared stop signal, aborted at the end.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a benchmark may fail loudly"
+)]
+#![allow(clippy::disallowed_methods, clippy::disallowed_macros, reason = "it measures the machine, not a simulation")]
 
 use criterion::{BenchmarkGroup, Criterion, Throughput, criterion_group, criterion_main, measurement::WallTime};
 use seedpod::{

@@ -1,5 +1,13 @@
 //! What a store costs, against a bare `BTreeMap` under the same lock: writes, watchers, catching up.
 #![allow(missing_docs, reason = "criterion's macros make public functions")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a benchmark may fail loudly"
+)]
+#![allow(clippy::disallowed_methods, clippy::disallowed_macros, reason = "it measures the machine, not a simulation")]
 
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use futures::FutureExt;

@@ -23,7 +23,7 @@ fn main() -> seedpod::Result {
 }
 
 /// Runs on paused time, so that it always tells the same.
-pub fn story() -> seedpod::Result<String> {
+pub(crate) fn story() -> seedpod::Result<String> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build()?;
     runtime.block_on(tell())
 }

@@ -12,7 +12,8 @@ use seedpod::{
     Error, Kind,
     base::{Backoff, Seed, sync::Lock, time},
     queue::{
-        self, Broker, BrokerExt, DeadLetter, Id, Memory, Message, Publish, Step, Subscription, Topic, TopicOptions, Want,
+        self, Broker, BrokerExt, DeadLetter, Id, Memory, Message, Publish, Step, Subscription, Topic, TopicOptions,
+        Want,
     },
 };
 use serde::{Deserialize, Serialize};
@@ -31,7 +32,7 @@ fn main() -> seedpod::Result {
 }
 
 /// Runs on paused time and one seed, so that it always tells the same.
-pub fn story() -> seedpod::Result<String> {
+pub(crate) fn story() -> seedpod::Result<String> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build()?;
     runtime.block_on(tell())
 }

@@ -70,6 +70,16 @@ impl Connection {
     }
 }
 
+impl Connection {
+    /// As `poll_read`; says whether the task is already registered for what comes next, so that it need not ask again.
+    pub(super) fn poll_piece(&mut self, cx: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<bool>> {
+        match &mut self.io {
+            Io::Memory(end) => end.poll_read(cx, into, true),
+            Io::Tcp(end) => end.poll_read(cx, into).map_ok(|()| false),
+        }
+    }
+}
+
 impl fmt::Debug for Connection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Connection({} - {})", self.local, self.peer)
@@ -79,7 +89,7 @@ impl fmt::Debug for Connection {
 impl AsyncRead for Connection {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         match &mut self.get_mut().io {
-            Io::Memory(end) => end.poll_read(cx, into),
+            Io::Memory(end) => end.poll_read(cx, into, false).map_ok(drop),
             Io::Tcp(end) => end.poll_read(cx, into),
         }
     }

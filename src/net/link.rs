@@ -116,7 +116,13 @@ impl End {
         }
     }
 
-    pub(super) fn poll_read(&mut self, cx: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    /// Reads; says whether the task is already registered for what comes next, so that it need not ask again.
+    pub(super) fn poll_read(
+        &mut self,
+        cx: &mut Context<'_>,
+        into: &mut ReadBuf<'_>,
+        register: bool,
+    ) -> Poll<io::Result<bool>> {
         let budget = ready!(poll_proceed(cx));
         let mut half = self.link.half(self.side).lock();
         loop {
@@ -137,12 +143,16 @@ impl End {
                     remember(&mut half.reader, cx);
                     return Poll::Pending;
                 }
-                Ok((Read::Bytes | Read::End, room)) => {
+                Ok((read @ (Read::Bytes | Read::End), room)) => {
                     let writer = if room { half.writer.take() } else { None };
+                    let registered = register && read == Read::Bytes && half.pipe.is_quiet();
+                    if registered {
+                        remember(&mut half.reader, cx);
+                    }
                     drop(half);
                     wake([writer]);
                     budget.made_progress();
-                    return Poll::Ready(Ok(()));
+                    return Poll::Ready(Ok(registered));
                 }
                 Err(error) => return Poll::Ready(Err(error)),
             }

@@ -9,6 +9,7 @@
 //! - [`Scope`]: the tasks and sockets of one container instance, which a kill ends together
 //! - [`Directory`]: who answers for names and virtual addresses
 //! - [`Intercept`]: how a sidecar gets between, unseen
+//! - [`splice`]: two connections joined into one, as a byte proxy does
 //! - [`Event`], [`Connect`]: what observers see, and what fault rules judge
 //!
 //! # Guarantees
@@ -22,6 +23,8 @@
 //! - Latency delays bytes and connects, not resets, which take effect at once.
 //! - Programs that open sockets of their own are outside of it.
 
+mod builder;
+mod connect;
 mod connection;
 mod directory;
 mod event;
@@ -32,15 +35,18 @@ mod network;
 mod pipe;
 mod scope;
 mod socket;
+mod splice;
 mod tcp;
 
+pub use builder::Builder;
 pub use connection::Connection;
 pub use directory::{Directory, Origin, Route};
 pub use event::{Connect, Event, Side};
 pub use host::{Host, Intercept};
 pub use listener::Listener;
-pub use network::{Builder, HostOptions, Net};
+pub use network::{HostOptions, Net};
 pub use scope::Scope;
+pub use splice::splice;
 
 const REFUSED: &str = "connection refused";
 const UNREACHABLE: &str = "host unreachable";

@@ -49,6 +49,11 @@ impl Pipe {
         !self.flight.is_empty()
     }
 
+    /// Whether nothing is to be had, nor under way, nor over.
+    pub(super) fn is_quiet(&self) -> bool {
+        self.buffer.is_empty() && self.flight.is_empty() && self.state == State::Open
+    }
+
     /// Lets arrive what has arrived by now.
     pub(super) fn arrive(&mut self, now: Instant) {
         while let Some(&(at, bytes)) = self.flight.front()

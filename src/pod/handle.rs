@@ -60,12 +60,15 @@ pub struct Pod {
 }
 
 impl Pod {
-    /// Starts a pod on this network. Must be called in a tokio runtime.
+    /// Starts a pod on this network.
     ///
     /// # Errors
     /// [`Kind::Invalid`](crate::Kind::Invalid) for a pod without containers, with two of one name, or with a mount of a
     /// volume that it does not have; [`Kind::Conflict`](crate::Kind::Conflict) where its address is taken. A missing
     /// image is none: the container waits for it.
+    ///
+    /// # Panics
+    /// Outside of a tokio runtime, as `tokio::spawn` does.
     pub fn start(spec: PodSpec, net: &Net) -> Result<Pod> {
         Ok(Pod { keeper: Keeper::start(spec, net)?, seen: AtomicU64::new(0) })
     }

@@ -106,7 +106,7 @@ mod tests {
         let root = Id::of("order 17");
         assert_eq!(root.to_string(), "87c4c04b43ea728b7b255245cac3bb0f");
         assert_eq!(Id::derive(&"mailer".into(), root, 1, 2).to_string(), "2398ae24f2a6a416e82b43357dac9075");
-        assert_eq!(root.item(3).to_string(), "GOLDEN3");
+        assert_eq!(root.item(3).to_string(), "111e3cb503a9bba3e27c088ea3652d0f");
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! control: the work queue and the pump, with time paused.
 
 use futures::FutureExt;
-use seedpod::base::{Backoff, Error, Kind, Result, time};
+use seedpod::base::{Backoff, Error, Kind, Result, sync::Lock, time};
 use seedpod::control::{self, Job, Next, WorkQueue};
 use seedpod::net::Net;
 use seedpod::pod::{ContainerSpec, Phase, Pod, PodSpec};
@@ -10,7 +10,7 @@ use std::{
     collections::BTreeMap,
     future::{Future, pending},
     sync::{
-        Arc, Mutex,
+        Arc,
         atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst},
     },
     task::{Context, Poll},
@@ -229,7 +229,7 @@ macro_rules! start {
     }};
 }
 
-type Log = Arc<Mutex<Vec<(u128, String)>>>;
+type Log = Arc<Lock<Vec<(u128, String)>>>;
 
 #[tokio::test(start_paused = true)]
 async fn all_that_is_there_then_each_change() -> Result {
@@ -239,7 +239,7 @@ async fn all_that_is_there_then_each_change() -> Result {
     let handler = service_fn({
         let seen = seen.clone();
         move |key: Key| {
-            seen.lock().unwrap().push((0, key.to_string()));
+            seen.lock().push((0, key.to_string()));
             async { Ok::<_, Error>(Next::Done) }
         }
     });
@@ -247,7 +247,7 @@ async fn all_that_is_there_then_each_change() -> Result {
     let running = start!(pump);
     let said = async || {
         settle().await;
-        std::mem::take(&mut *seen.lock().unwrap()).into_iter().map(|(_, key)| key).collect::<Vec<_>>()
+        std::mem::take(&mut *seen.lock()).into_iter().map(|(_, key)| key).collect::<Vec<_>>()
     };
     assert_eq!(said().await, ["a/1", "a/2"]);
     store.put("b/1", 1).await?;
@@ -266,8 +266,8 @@ async fn all_that_is_there_then_each_change() -> Result {
 async fn one_key_one_call_and_the_last_change_is_seen() -> Result {
     let store = Store::new();
     let (running_now, most, total) =
-        (Arc::new(Mutex::new(BTreeMap::new())), Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
-    let last: Arc<Mutex<BTreeMap<Key, u64>>> = Arc::default();
+        (Arc::new(Lock::new(BTreeMap::new())), Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+    let last: Arc<Lock<BTreeMap<Key, u64>>> = Arc::default();
     let handler = service_fn({
         let (store, last, running_now, most, total) =
             (store.clone(), last.clone(), running_now.clone(), most.clone(), total.clone());
@@ -275,13 +275,13 @@ async fn one_key_one_call_and_the_last_change_is_seen() -> Result {
             let (store, last, running_now, most, total) =
                 (store.clone(), last.clone(), running_now.clone(), most.clone(), total.clone());
             async move {
-                assert!(running_now.lock().unwrap().insert(key.clone(), ()).is_none(), "one call per key");
-                most.fetch_max(running_now.lock().unwrap().len(), SeqCst);
+                assert!(running_now.lock().insert(key.clone(), ()).is_none(), "one call per key");
+                most.fetch_max(running_now.lock().len(), SeqCst);
                 total.fetch_add(1, SeqCst);
                 let value = store.get(&key).map_or(0, |entry| entry.value);
                 time::sleep(millis(10)).await;
-                last.lock().unwrap().insert(key.clone(), value);
-                running_now.lock().unwrap().remove(&key);
+                last.lock().insert(key.clone(), value);
+                running_now.lock().remove(&key);
                 Ok::<_, Error>(Next::Done)
             }
         }
@@ -295,7 +295,7 @@ async fn one_key_one_call_and_the_last_change_is_seen() -> Result {
     time::sleep(millis(100)).await;
     for key in 0..7_u64 {
         let key = Key::new(&key.to_string());
-        assert_eq!(last.lock().unwrap()[&key], store.get(&key).unwrap().value);
+        assert_eq!(last.lock()[&key], store.get(&key).unwrap().value);
     }
     assert_eq!(most.load(SeqCst), 3, "as many at once as allowed, and no more");
     assert!(total.load(SeqCst) < 150, "changes while busy are one more call");
@@ -312,7 +312,7 @@ async fn an_error_comes_back_later_and_later_until_it_goes_well() -> Result {
     let handler = service_fn({
         let (log, failing) = (log.clone(), failing.clone());
         move |key: Key| {
-            log.lock().unwrap().push((begin.elapsed().as_millis(), key.to_string()));
+            log.lock().push((begin.elapsed().as_millis(), key.to_string()));
             let fails = failing.load(SeqCst);
             async move { if fails { Err(Error::from(Kind::Unavailable)) } else { Ok(Next::Done) } }
         }
@@ -321,7 +321,7 @@ async fn an_error_comes_back_later_and_later_until_it_goes_well() -> Result {
     let running = start!(pump);
     store.put("a", 1).await?;
     time::sleep(millis(100)).await;
-    let times = || std::mem::take(&mut *log.lock().unwrap()).into_iter().map(|(at, _)| at).collect::<Vec<_>>();
+    let times = || std::mem::take(&mut *log.lock()).into_iter().map(|(at, _)| at).collect::<Vec<_>>();
     assert_eq!(times(), [0, 5, 15, 35, 75]);
     assert_eq!((pump.stats().failed, pump.stats().delayed), (5, 1));
     store.put("a", 2).await?; // a change does not wait for the back-off
@@ -346,7 +346,7 @@ async fn after_means_again_after_that_time() -> Result {
     let handler = service_fn({
         let log = log.clone();
         move |key: Key| {
-            log.lock().unwrap().push((begin.elapsed().as_millis(), key.to_string()));
+            log.lock().push((begin.elapsed().as_millis(), key.to_string()));
             async { Ok::<_, std::convert::Infallible>(Next::After(millis(250))) }
         }
     });
@@ -357,7 +357,7 @@ async fn after_means_again_after_that_time() -> Result {
     store.put("a", ()).await?;
     time::sleep(millis(600)).await;
     running.stop().await?;
-    let times: Vec<_> = log.lock().unwrap().iter().map(|(at, _)| *at).collect();
+    let times: Vec<_> = log.lock().iter().map(|(at, _)| *at).collect();
     assert_eq!(times, [0, 250, 500, 600, 750, 1000], "sooner if something changes, and one clock per key");
     Ok(())
 }
@@ -508,7 +508,7 @@ async fn several_sources_feed_one_queue_and_old_owners_are_named() -> Result {
             let (log, busy) = (log.clone(), busy.clone());
             async move {
                 let _turn = busy.acquire().await.map_err(|_| Kind::Closed)?;
-                log.lock().unwrap().push((0, key.to_string()));
+                log.lock().push((0, key.to_string()));
                 Ok::<_, Error>(Next::Done)
             }
         }
@@ -522,7 +522,7 @@ async fn several_sources_feed_one_queue_and_old_owners_are_named() -> Result {
     let running = start!(pump);
     let said = async || {
         settle().await;
-        let mut keys: Vec<_> = std::mem::take(&mut *log.lock().unwrap()).into_iter().map(|(_, key)| key).collect();
+        let mut keys: Vec<_> = std::mem::take(&mut *log.lock()).into_iter().map(|(_, key)| key).collect();
         keys.sort();
         keys
     };

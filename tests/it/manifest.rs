@@ -36,6 +36,10 @@ fn broken_manifests_are_refused_with_their_exact_errors() {
     let record = std::env::var("SEEDPOD_RECORD").is_ok_and(|value| value == "1");
     let files = files(&folder);
     assert!(files.len() >= 40, "{} manifests", files.len());
+    let texts = fs::read_dir(&folder)
+        .unwrap()
+        .filter(|entry| entry.as_ref().unwrap().path().extension() == Some("err".as_ref()));
+    assert!(record || texts.count() == files.len(), "an error without its manifest");
     let mut wrong = Vec::new();
     for path in &files {
         let error = match manifest::parse(&fs::read_to_string(path).unwrap()) {

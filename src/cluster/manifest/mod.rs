@@ -10,6 +10,16 @@
 //! - [`limits`]: how large a text may be
 //!
 //! A text is read whole or not at all: one mistake in one document, and no object comes out.
+//!
+//! # What is checked, kept and refused
+//!
+//! | | |
+//! | --- | --- |
+//! | checked, and given defaults | every field that has a [view](crate::cluster::object::View) |
+//! | kept as written, without effect | every other field: `affinity`, `securityContext`, `priorityClassName`, `dnsPolicy`, … |
+//! | refused | kinds not in [`Kind::all`](crate::cluster::object::Kind::all); volumes other than `emptyDir`, `configMap`, `secret`; `hostNetwork`, `hostPID`, `hostIPC` |
+//!
+//! Defaults are filled in for checked fields alone, so an object has fewer fields than a Kubernetes server would show.
 
 mod check;
 mod defaults;

@@ -35,6 +35,7 @@ mod quantity;
 mod template;
 mod timestamp;
 mod view;
+mod whole;
 
 pub use base64::Sensitive;
 pub use int_or_string::IntOrString;

@@ -8,14 +8,17 @@
 mod grpc;
 #[cfg(feature = "http")]
 mod http;
-#[cfg(not(feature = "http"))]
-#[path = "unsupported.rs"]
-mod http;
 mod prober;
 mod run;
+#[cfg(not(feature = "http"))]
+mod unsupported;
 
+#[cfg(feature = "http")]
+use http::{get, health};
 pub(crate) use prober::{Outcome, Prober};
 pub(crate) use run::run;
+#[cfg(not(feature = "http"))]
+use unsupported::{get, health};
 
 use super::Context;
 use crate::base::{BoxError, Error, Kind, Result};

@@ -1,6 +1,6 @@
 //! The checks themselves. They run in the container's scope and die with it; who asks bounds their time.
 
-use super::{Check, http};
+use super::{Check, get, health};
 use crate::{
     base::{Error, Kind, Result},
     pod::Context,
@@ -14,8 +14,8 @@ pub(crate) async fn run(check: &Check, context: &Context) -> Result {
         Check::Reported => Ok(()), // it takes effect when it is reported, and is not made
         // from within the pod: an intercepting proxy stays out of it
         Check::Tcp(port) => context.host().exempt().connect(&format!("localhost:{port}")).await.map(drop),
-        Check::Http { port, path, headers } => http::get(context, *port, path, headers).await,
-        Check::Grpc { port, service } => http::health(context, *port, service).await,
+        Check::Http { port, path, headers } => get(context, *port, path, headers).await,
+        Check::Grpc { port, service } => health(context, *port, service).await,
     }
 }
 

@@ -3,7 +3,7 @@
 
 use super::*;
 use crate::base::{Rng, Seed, time};
-use crate::queue::{Charge, Id, Json, Payload, Reject, Retry, Step};
+use crate::queue::{Charge, Id, Json, Payload, Publish, Reject, Retry, Step};
 use std::collections::BTreeMap;
 
 /// Small: the model looks at everything, every time.

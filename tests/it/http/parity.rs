@@ -6,7 +6,7 @@ use futures::{FutureExt, SinkExt, StreamExt, TryStreamExt, future::BoxFuture};
 use seedpod::{
     base::{BoxError, Seed, sync::Lock, time},
     http::{self, Client},
-    net::{Connection, Host, Intercept, Net},
+    net::{Host, Intercept, Net, splice},
 };
 use std::{
     future::IntoFuture,
@@ -106,20 +106,12 @@ async fn relay(host: Host, port: u16, seen: Arc<AtomicUsize>) {
             proxy.scope().clone().spawn(async move {
                 let to = down.original_destination().unwrap().to_string();
                 match proxy.connect(&to).await {
-                    Ok(up) => splice(down, up).await,
+                    Ok(up) => drop(splice(down, up).await),
                     Err(_) => down.reset(),
                 }
             });
         }
     });
-}
-
-/// A half-close passes through; a reset must be passed on by hand, or it would turn into an orderly end.
-async fn splice(mut down: Connection, mut up: Connection) {
-    if tokio::io::copy_bidirectional(&mut down, &mut up).await.is_err() {
-        down.reset();
-        up.reset();
-    }
 }
 
 /// What every client sees of the application; without the socket where bytes must repeat, since its client draws masks.

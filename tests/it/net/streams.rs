@@ -3,7 +3,7 @@
 use super::{host, pair};
 use seedpod::{
     base::Kind,
-    net::{HostOptions, Intercept, Net},
+    net::{HostOptions, Intercept, Net, splice},
 };
 use std::{
     io::ErrorKind,
@@ -24,7 +24,17 @@ macro_rules! on_both {
     };
 }
 
-on_both!(half_close, reset, orderly_end, unread_data_resets, refusal, ports, interception, keeps_until_dropped);
+on_both!(
+    half_close,
+    reset,
+    orderly_end,
+    unread_data_resets,
+    refusal,
+    ports,
+    interception,
+    keeps_until_dropped,
+    spliced
+);
 
 async fn half_close(net: Net) {
     let (mut here, mut there) = pair(&host(&net, "a"), &host(&net, "b")).await;
@@ -131,6 +141,37 @@ async fn keeps_until_dropped(net: Net) {
     assert_eq!(held.load(Relaxed), 2);
     drop(here);
     assert_eq!(held.load(Relaxed), 0);
+}
+
+async fn spliced(net: Net) {
+    let (a, proxy, b) = (host(&net, "a"), host(&net, "proxy"), host(&net, "b"));
+    let (mut here, down) = pair(&a, &proxy).await;
+    let (up, mut there) = pair(&proxy, &b).await;
+    let splicing = tokio::spawn(splice(down, up));
+    let sent: Vec<u8> = (0..1 << 20).map(|index| (index * 5 / 3) as u8).collect();
+    let copy = sent.clone();
+    let writing = tokio::spawn(async move {
+        here.write_all(&copy).await.unwrap();
+        here.shutdown().await.unwrap();
+        here
+    });
+    let mut got = Vec::new();
+    there.read_to_end(&mut got).await.unwrap();
+    assert!(got == sent);
+    there.write_all(b"thanks").await.unwrap();
+    drop(there);
+    let (mut here, mut answer) = (writing.await.unwrap(), String::new());
+    here.read_to_string(&mut answer).await.unwrap();
+    assert_eq!(answer, "thanks");
+    assert_eq!(splicing.await.unwrap().unwrap(), (1 << 20, 6));
+    assert_eq!(proxy.scope().sockets(), 0);
+
+    let (mut here, down) = pair(&a, &proxy).await;
+    let (up, there) = pair(&proxy, &b).await;
+    let splicing = tokio::spawn(splice(down, up));
+    there.reset();
+    assert_eq!(here.read_u8().await.unwrap_err().kind(), ErrorKind::ConnectionReset, "a reset passes through");
+    assert_eq!(splicing.await.unwrap().unwrap_err().kind(), Kind::Unavailable);
 }
 
 #[tokio::test(start_paused = true)]

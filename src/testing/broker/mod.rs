@@ -1,0 +1,120 @@
+//! The conformance suite of [`Broker`]: a function per promise, and [`all`] of them.
+//!
+//! Run it against a broker of your own, with time paused where it keeps to tokio's clock. Each promise uses a topic of
+//! its own name, so the broker should be empty, but need not be new for each. What a broker does not
+//! [guarantee](Broker::guarantees) it must refuse, and that is checked instead.
+//!
+//! ```
+//! use seedpod::{queue::Memory, testing};
+//! # #[tokio::main(flavor = "current_thread", start_paused = true)] async fn main() -> seedpod::Result {
+//! testing::broker::all(&Memory::new()).await
+//! # }
+//! ```
+//!
+//! # Panics
+//! Each function panics where the promise is broken, and fails where the broker fails.
+
+mod delivery;
+mod settlement;
+mod topics;
+
+pub use delivery::{
+    cuts_ranges_off_batches, dropped_leases_lose_nothing, every_subscription_sees_every_message, extensions_hold,
+    heeds_bytes, keeps_until_settled, lapsed_leases_come_back_and_are_fenced, waits_and_is_woken, workers_compete,
+};
+pub use settlement::{
+    keeps_state, refuses_contradictions, rejects_to_dead_letters, retries_come_back_as_charged, retries_some_items,
+    steps_are_atomic,
+};
+pub use topics::{
+    declares_again, first_in_is_first_out, heeds_delays, heeds_priorities, keeps_the_order_of_keys,
+    keeps_to_the_capacity, knows_duplicates, refuses_what_is_not_declared,
+};
+
+use crate::base::{Error, Kind, Result};
+use crate::queue::{Broker, BrokerExt, Delivery, Id, Publish, Subscription, Topic, TopicOptions, Want};
+use std::time::Duration;
+
+/// Long enough for a broker on the other side of a network, and nothing where time is paused.
+const MOMENT: Duration = Duration::from_millis(200);
+
+/// Keeps every promise.
+///
+/// # Errors
+/// Those of the broker, where it fails.
+pub async fn all(broker: &dyn Broker) -> Result {
+    keeps_until_settled(broker).await?;
+    every_subscription_sees_every_message(broker).await?;
+    workers_compete(broker).await?;
+    cuts_ranges_off_batches(broker).await?;
+    heeds_bytes(broker).await?;
+    lapsed_leases_come_back_and_are_fenced(broker).await?;
+    extensions_hold(broker).await?;
+    retries_come_back_as_charged(broker).await?;
+    retries_some_items(broker).await?;
+    rejects_to_dead_letters(broker).await?;
+    refuses_contradictions(broker).await?;
+    refuses_what_is_not_declared(broker).await?;
+    declares_again(broker).await?;
+    waits_and_is_woken(broker).await?;
+    dropped_leases_lose_nothing(broker).await?;
+    keeps_to_the_capacity(broker).await?;
+    steps_are_atomic(broker).await?;
+    keeps_state(broker).await?;
+    heeds_priorities(broker).await?;
+    heeds_delays(broker).await?;
+    keeps_the_order_of_keys(broker).await?;
+    first_in_is_first_out(broker).await?;
+    knows_duplicates(broker).await
+}
+
+async fn declared(broker: &dyn Broker, name: &str, options: TopicOptions) -> Result<(Topic, Subscription)> {
+    let topic = Topic::new(format!("conformance.{name}"));
+    broker.declare(&topic, options.subscription("one")).await?;
+    Ok((topic.clone(), topic.subscription("one")))
+}
+
+async fn numbers(broker: &dyn Broker, topic: &Topic, numbers: impl IntoIterator<Item = u32>) -> Result {
+    for number in numbers {
+        broker.send(Publish::json(topic, Id::of(number.to_string()), number)).await?;
+    }
+    Ok(())
+}
+
+/// One delivery that is there, or comes soon.
+async fn one(broker: &dyn Broker, subscription: &Subscription, want: Want) -> Result<Delivery> {
+    let mut got = broker.lease(subscription, want.wait(10 * MOMENT)).await?;
+    got.pop().ok_or_else(|| Error::new(Kind::Timeout, "nothing came").at(format!("subscription {subscription}")))
+}
+
+/// Whether nothing is to be had.
+async fn nothing(broker: &dyn Broker, subscription: &Subscription) -> Result<bool> {
+    Ok(broker.lease(subscription, Want::one().wait(Duration::ZERO)).await?.is_empty())
+}
+
+/// Leases and acknowledges all that is there, as numbers.
+async fn drain(broker: &dyn Broker, subscription: &Subscription) -> Result<Vec<u32>> {
+    let mut all = Vec::new();
+    loop {
+        let got = broker.lease(subscription, Want::items(100).wait(Duration::ZERO)).await?;
+        if got.is_empty() {
+            return Ok(all);
+        }
+        for delivery in got {
+            for item in 0..delivery.len() {
+                all.push(delivery.json(item)?);
+            }
+            broker.ack(delivery.lease).await?;
+        }
+    }
+}
+
+fn refused<T: std::fmt::Debug>(result: Result<T>, kind: Kind, names: &str) {
+    match result {
+        Err(error) => {
+            assert_eq!(error.kind(), kind, "{error}");
+            assert!(error.place().is_some_and(|place| place.contains(names)), "{error} does not name {names}");
+        }
+        Ok(value) => assert_eq!(Some(kind), None, "it was taken: {value:?}"),
+    }
+}
