@@ -20,4 +20,5 @@ mod queue;
 mod schedule;
 mod serving;
 mod store;
+mod store_schedules;
 mod tidy;
