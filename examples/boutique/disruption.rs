@@ -86,12 +86,13 @@ async fn kill(shop: &Shop, rng: &mut Rng) -> Result<String> {
 
 const CHECKOUT: &str = "POST /orders";
 
-/// Waits for requests to be in flight in a pod, a checkout among them.
+/// Waits for a checkout to be in flight in a pod: first for one among other requests, then for any.
 async fn busy(shop: &Shop, pod: &str) -> bool {
     let begun = time::now();
     while begun.elapsed() < PATIENCE {
         let in_flight = shop.telemetry().in_flight(pod);
-        if in_flight.contains_key(CHECKOUT) && in_flight.values().sum::<u32>() > 1 {
+        let others = if begun.elapsed() < PATIENCE / 2 { 1 } else { 0 };
+        if in_flight.contains_key(CHECKOUT) && in_flight.values().sum::<u32>() > others {
             return true;
         }
         time::sleep(Duration::from_millis(1)).await;

@@ -63,7 +63,7 @@ pub(crate) async fn run(manifest: &str, seed: Seed, within: Duration, mut tell: 
         let hopeless = !missing.is_empty() && all_hopeless(&missing, &pods)?;
         if missing.is_empty() || hopeless || began.elapsed() >= within {
             for deployment in &missing {
-                tell(why(&cluster, deployment).await);
+                why(&cluster, deployment).await.into_iter().for_each(&mut tell);
             }
             cluster.shutdown().await;
             return Ok(Summary { workloads: deployments.len(), available: deployments.len() - missing.len() });
@@ -84,11 +84,20 @@ fn all_hopeless(missing: &[&Object], pods: &[Object]) -> Result<bool> {
     Ok(true)
 }
 
-/// Why a workload is not available.
-async fn why(cluster: &Cluster, deployment: &Object) -> String {
+/// Why a workload is not available: what it lacks, and a line for each of its pods.
+async fn why(cluster: &Cluster, deployment: &Object) -> Vec<String> {
     let name = format!("deployment/{}/{}", deployment.namespace(), deployment.name());
-    match cluster.available(&name).within(Duration::ZERO).await {
-        Ok(()) => format!("{} has just become available", deployment.name()),
-        Err(error) => format!("{} is not available: {}", deployment.name(), error.message()),
+    let Err(error) = cluster.available(&name).within(Duration::ZERO).await else { return Vec::new() };
+    let mut parts = error.message().split("; ");
+    let lacks = format!("{} is not available: {}", deployment.name(), parts.next().unwrap_or_default());
+    let pods = parts.filter(|part| part.starts_with("pod ")).map(|part| format!("  {}", shortened(part)));
+    [lacks].into_iter().chain(pods).collect()
+}
+
+/// As much of a line as can be read at once.
+fn shortened(line: &str) -> String {
+    match line.char_indices().nth(200) {
+        Some((end, _)) => format!("{}…", line.get(..end).unwrap_or_default()),
+        None => line.to_string(),
     }
 }

@@ -11,7 +11,6 @@ use seedpod::{
     cluster::{Builder, Cluster, object::Object, schedule::Shape},
     http::Client,
     pod::Image,
-    queue::Brokers,
 };
 use std::{collections::BTreeMap, net::SocketAddr, time::Duration};
 
@@ -57,7 +56,6 @@ impl Shop {
             .node(KEEPS_STATE, Shape { labels, ..Builder::shape() })
             .nodes(OTHERS.len())
             .seed(seed)
-            .resource(Brokers::RESOURCE, Brokers::default())
             .resource(Telemetry::RESOURCE, telemetry.clone());
         for (name, image) in images {
             builder = builder.image(name, image);
@@ -75,7 +73,7 @@ impl Shop {
 
     /// Puts a real port in front of the shop.
     pub(crate) async fn expose(&self, address: SocketAddr) -> Result<SocketAddr> {
-        self.cluster.expose("frontend", address).await
+        self.cluster.expose("frontend", address).await.map_err(|error| error.at(address.to_string()))
     }
 
     /// Closes the shop.

@@ -68,6 +68,9 @@ pub(crate) async fn play(shop: &Shop, seed: Seed, length: Duration, table: &mut 
             }
         }
     };
+    while let Ok(line) = told.try_recv() {
+        table.say(&format!(">> {line}"))?;
+    }
     table.draw(&heading(), &shop.rows()?)?;
     played?;
 

@@ -66,16 +66,14 @@ impl Table {
     }
 }
 
-/// The whole table.
+/// The whole table, within 80 columns: a line that breaks could not be drawn over.
 pub(crate) fn drawn(heading: &str, rows: &[Row]) -> Vec<String> {
-    let title = format!(
-        "{:<16}{:>7}{:>10}{:>8}{:>9}{:>9}  {}",
-        "SERVICE", "READY", "REQUESTS", "ERRORS", "P50", "P99", "NODES"
-    );
+    let title =
+        format!("{:<15}{:>6}{:>9}{:>7}{:>8}{:>8} {}", "SERVICE", "READY", "REQUESTS", "ERRORS", "P50", "P99", "NODES");
     let lines = rows.iter().map(|row| {
-        let nodes: Vec<_> = row.nodes.iter().map(|(node, pods)| format!("{node}×{pods}")).collect();
+        let nodes: Vec<_> = row.nodes.iter().map(|(node, pods)| on(node, *pods)).collect();
         format!(
-            "{:<16}{:>7}{:>10}{:>8}{:>9}{:>9}  {}",
+            "{:<15}{:>6}{:>9}{:>7}{:>8}{:>8} {}",
             row.service,
             format!("{}/{}", row.ready, row.wanted),
             row.requests,
@@ -86,6 +84,10 @@ pub(crate) fn drawn(heading: &str, rows: &[Row]) -> Vec<String> {
         )
     });
     [heading.to_string(), title].into_iter().chain(lines).collect()
+}
+
+fn on(node: &str, pods: u32) -> String {
+    if pods == 1 { node.to_string() } else { format!("{node}×{pods}") }
 }
 
 fn millis(duration: Option<Duration>) -> String {
@@ -113,7 +115,7 @@ mod tests {
             nodes: vec![("node-1".into(), 2), ("node-3".into(), 1)],
         };
         let lines = drawn("3 s", &[row]);
-        assert_eq!(lines[1], "SERVICE           READY  REQUESTS  ERRORS      P50      P99  NODES");
-        assert_eq!(lines[2], "recommendation      2/3     12345       1   1.2 ms   250 ms  node-1×2 node-3×1");
+        assert_eq!(lines[1], "SERVICE         READY REQUESTS ERRORS     P50     P99 NODES");
+        assert_eq!(lines[2], "recommendation    2/3    12345      1  1.2 ms  250 ms node-1×2 node-3");
     }
 }

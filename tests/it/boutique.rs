@@ -23,7 +23,7 @@ use example::{
 };
 use seedpod::{
     Error, Kind, Result,
-    base::{Seed, time},
+    base::{Seed, sync::Lock, time},
     pod::{Context, Image},
     queue::{self, Message, Topic},
 };
@@ -37,23 +37,49 @@ use std::{
     time::Duration,
 };
 
-/// A short show, with some of the images replaced.
-async fn play(seed: u64, replaced: Vec<(&'static str, Image)>) -> Summary {
+/// What a show has printed.
+#[derive(Clone, Default)]
+struct Transcript(Arc<Lock<Vec<u8>>>);
+
+impl Transcript {
+    fn text(&self) -> String {
+        String::from_utf8(self.0.lock().clone()).unwrap()
+    }
+}
+
+impl io::Write for Transcript {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().extend(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// A short show, with some of the images replaced: how it ended, and what it printed.
+async fn play(seed: u64, replaced: Vec<(&'static str, Image)>) -> (Summary, String) {
     let seed = Seed::new(seed);
     let _simulation = seed.simulate();
     let images = services::images().into_iter().chain(replaced);
     let shop = Shop::open(seed, images).await.unwrap();
-    let mut table = Table::plain(io::sink());
+    let transcript = Transcript::default();
+    let mut table = Table::plain(transcript.clone());
     let summary = show::play(&shop, seed, Duration::from_secs(2), &mut table).await.unwrap();
     shop.close().await;
-    summary
+    (summary, transcript.text())
 }
 
 #[tokio::test(start_paused = true)]
 async fn the_shop_stays_open() {
-    let summary = play(1, Vec::new()).await;
-    assert!(summary.is_clean(), "{summary}");
-    assert!(summary.orders > 20 && summary.requests > 200, "{summary}");
+    let (summary, printed) = play(1, Vec::new()).await;
+    assert!(summary.is_clean(), "{printed}{summary}");
+    assert!(summary.orders > 20 && summary.requests > 200, "{printed}{summary}");
+    let killed = printed.lines().find(|line| line.starts_with(">> killed checkout-"));
+    assert!(killed.is_some_and(|line| line.contains("× POST /orders")), "{printed}");
+    assert!(printed.contains(">> drained node-") && printed.contains(">> rolled recommendation to v2"), "{printed}");
+    assert_eq!(play(1, Vec::new()).await, (summary, printed), "the same seed, in paused time");
 }
 
 /// A payment service of which every third answer gets lost on the way, after the card has been charged.
@@ -75,13 +101,13 @@ async fn shaky(context: Context, keeps_its_key: bool) -> Result {
 
 #[tokio::test(start_paused = true)]
 async fn lost_answers_double_no_payment() {
-    let summary = play(2, vec![("shop/payment:v1", Image::new(|context| shaky(context, true)))]).await;
+    let (summary, _) = play(2, vec![("shop/payment:v1", Image::new(|context| shaky(context, true)))]).await;
     assert!(summary.is_clean() && summary.orders > 20, "{summary}");
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_payment_that_forgets_its_key_is_found() {
-    let summary = play(2, vec![("shop/payment:v1", Image::new(|context| shaky(context, false)))]).await;
+    let (summary, _) = play(2, vec![("shop/payment:v1", Image::new(|context| shaky(context, false)))]).await;
     assert!(summary.orders_doubled > 0 && !summary.is_clean(), "{summary}");
     assert_eq!(summary.orders_lost, 0, "{summary}");
 }
@@ -110,7 +136,7 @@ async fn hasty(context: Context) -> Result {
 
 #[tokio::test(start_paused = true)]
 async fn a_mail_acknowledged_before_it_is_sent_is_found() {
-    let summary = play(3, vec![("shop/email:v1", Image::new(hasty))]).await;
+    let (summary, _) = play(3, vec![("shop/email:v1", Image::new(hasty))]).await;
     assert!(summary.orders_lost > 0 && !summary.is_clean(), "{summary}");
     assert_eq!((summary.failed, summary.orders_doubled), (0, 0), "{summary}");
 }
@@ -169,6 +195,6 @@ spec:
     let within = Duration::from_secs(60);
     let summary = manifest::run(manifest, Seed::new(1), within, |line| told.push(line)).await.unwrap();
     assert_eq!(summary.to_string(), "summary workloads=1 available=0");
-    assert!(told[0].starts_with("api is not available: 0 of 1 pods are available; pod api-"), "{told:?}");
-    assert!(told[0].contains("ImagePull") && told[0].contains("example.org/api:v3"), "{told:?}");
+    assert_eq!(told[0], "api is not available: 0 of 1 pods are available");
+    assert!(told[1].contains("ImagePullBackOff: image example.org/api:v3: not found"), "{told:?}");
 }

@@ -35,6 +35,23 @@ async fn a_refused_manifest_leaves_the_store_as_it_was() {
         assert_eq!(cluster.store().revision(), before, "{bad}");
     }
     cluster.apply(&good).await.unwrap();
+    let at = |name: &str| {
+        format!(
+            "{{apiVersion: v1, kind: Service, metadata: {{name: {name}}}, spec: {{clusterIP: 10.96.0.50, ports: [{{port: 80}}]}}}}\n"
+        )
+    };
+    let nowhere = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a, namespace: nowhere}\n";
+    cluster.apply(&format!("{}---\n{nowhere}", at("refused"))).await.unwrap_err();
+    cluster.apply(&at("taken")).await.expect("what was refused holds no address");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_manifest_is_one_commit() {
+    let cluster = start().await;
+    sleep(Duration::from_secs(60)).await;
+    let before = cluster.store().revision();
+    cluster.apply(&shop("web", 1)).await.unwrap();
+    assert_eq!(cluster.store().revision(), before + 1, "nobody sees the one without the other");
 }
 
 #[tokio::test(start_paused = true)]

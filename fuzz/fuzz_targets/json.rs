@@ -1,0 +1,8 @@
+//! JSON to its canonical text and back.
+#![no_main]
+
+#[allow(dead_code, reason = "each target holds one subject to its properties")]
+#[path = "../../tests/it/malformed/properties.rs"]
+mod properties;
+
+libfuzzer_sys::fuzz_target!(|text: &str| drop(properties::json(text)));

@@ -1,0 +1,8 @@
+//! Bytes to objects, or to mistakes.
+#![no_main]
+
+#[allow(dead_code, reason = "each target holds one subject to its properties")]
+#[path = "../../tests/it/malformed/properties.rs"]
+mod properties;
+
+libfuzzer_sys::fuzz_target!(|text: &str| drop(properties::manifest(text)));
