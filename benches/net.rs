@@ -160,14 +160,22 @@ async fn loopback() -> (tokio::net::TcpStream, tokio::net::TcpStream) {
     (here, there)
 }
 
-async fn ours(net: Net, http2: bool, requests: u64) -> Duration {
+/// Through a proxy of HTTP where that is asked for: a client that is served.
+async fn ours(net: Net, http2: bool, proxied: bool, requests: u64) -> Duration {
     let [server, client] = hosts(&net);
+    let mut url = "http://server/";
+    if proxied {
+        let proxy = net.host(HostOptions { name: "proxy".into(), ..Default::default() }).unwrap();
+        let forward = Client::new(&proxy).base("http://server").unwrap();
+        proxy.scope().spawn(http::serve(proxy.listen(80).await.unwrap(), forward).into_future());
+        url = "http://proxy/";
+    }
     server.scope().spawn(http::serve(server.listen(80).await.unwrap(), hello()).into_future());
     let client = Client::new(&client);
     let client = if http2 { client.http2() } else { client };
     let start = cpu();
     for _ in 0..requests {
-        client.get("http://server/").await.unwrap().into_body().bytes().await.unwrap();
+        client.get(url).await.unwrap().into_body().bytes().await.unwrap();
     }
     cpu() - start
 }
@@ -188,13 +196,17 @@ fn requests(criterion: &mut Criterion) {
             })
         });
     });
-    for (name, http2, tcp) in [("memory", false, false), ("memory, HTTP/2", true, false), ("loopback TCP", false, true)]
-    {
+    for (name, http2, proxied, tcp) in [
+        ("memory", false, false, false),
+        ("memory, HTTP/2", true, false, false),
+        ("memory, one HTTP proxy", false, true, false),
+        ("loopback TCP", false, false, true),
+    ] {
         group.bench_function(name, |bencher| {
             bencher.iter_custom(|requests| {
                 run(async move {
                     let net = if tcp { Net::tcp() } else { Net::memory() }.build();
-                    ours(net, http2, requests).await
+                    ours(net, http2, proxied, requests).await
                 })
             });
         });
