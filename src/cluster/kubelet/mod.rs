@@ -149,9 +149,16 @@ impl Kubelet {
         self.forget(key, running);
     }
 
+    /// Forgets this very pod. Another may have its name by now, and its address: that one stays.
     fn forget(&self, key: &Key, running: &Running) {
-        let gone = self.pods.lock().remove(key);
-        drop(gone);
+        let gone = {
+            let mut pods = self.pods.lock();
+            if pods.get(key).is_none_or(|there| there.uid != running.uid) {
+                return;
+            }
+            pods.remove(key)
+        };
+        drop(gone); // not under the lock
         self.addresses.lock().release(running.pod.ip());
     }
 
@@ -282,8 +289,7 @@ impl Kubelet {
 
     /// Ends a pod in order: services turn away from it, then its containers are told, then its object goes.
     fn stop(self: &Arc<Self>, key: &Key, object: Object, running: Arc<Running>) {
-        let seconds = object.metadata().deletion_grace_period_seconds.unwrap_or(0).max(0).unsigned_abs();
-        let grace = Duration::from_secs(seconds);
+        let grace = grace(&object);
         if running.stopping.swap(true, Relaxed) {
             // told once more, with less grace perhaps: it never gets longer
             if running.pod.status().stopping {
@@ -295,6 +301,8 @@ impl Kubelet {
         self.scope.spawn(async move {
             let until = Deadline::within(grace);
             kubelet.leave(&object, &running).await;
+            // less grace may have been given in the meantime
+            let until = kubelet.grace(&key, &running).map_or(until, |grace| until.sooner(grace));
             for container in &running.pod.status().containers {
                 if container.state.is_running() {
                     let message = format!("Stopping container {}", container.name);
@@ -306,6 +314,12 @@ impl Kubelet {
             // an error here would be the store's end
             let _ = kubelet.plane.remove(&object).await;
         });
+    }
+
+    /// How long the object gives this pod to go, while it is there.
+    fn grace(&self, key: &Key, running: &Running) -> Option<Duration> {
+        let object = self.plane.get(key)?.value;
+        (object.uid() == running.uid).then(|| grace(&object))
     }
 
     /// Waits until nobody sends anything new to the pod.
@@ -347,6 +361,11 @@ impl Kubelet {
         }
         Ok(())
     }
+}
+
+/// How long a pod that is told to go may take.
+fn grace(object: &Object) -> Duration {
+    Duration::from_secs(object.metadata().deletion_grace_period_seconds.unwrap_or(0).max(0).unsigned_abs())
 }
 
 /// Whether a pod uses this config map or secret.
