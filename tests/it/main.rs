@@ -13,6 +13,7 @@ mod cluster;
 mod control;
 mod examples;
 mod http;
+mod malformed;
 mod manifest;
 mod net;
 mod pod;

@@ -238,7 +238,8 @@ impl Stream<'_> {
 async fn client(host: Host, mut rng: Rng, ledger: Arc<Ledger>) {
     while !ledger.healing.load(Relaxed) {
         let target = *rng.choose(&["one:80", "two:80", "proxy:80"]).unwrap();
-        let manner = *rng.choose(&[Manner::Whole, Manner::Whole, Manner::Whole, Manner::Reset, Manner::Abandon]).unwrap();
+        let manner =
+            *rng.choose(&[Manner::Whole, Manner::Whole, Manner::Whole, Manner::Reset, Manner::Abandon]).unwrap();
         if talk(&host, target, manner, rng.fork(), &ledger).await.is_err() {
             time::sleep(milliseconds(1)).await;
         }
