@@ -170,7 +170,8 @@ async fn publisher(world: Arc<World>, name: u64, mut rng: Rng) {
 async fn consumer(world: Arc<World>, mut rng: Rng) {
     let subscription = world.orders.subscription("hand");
     loop {
-        let want = Want::items(1 + rng.below(4) as u32).chunk(1 + rng.below(3) as u32).wait(milliseconds(100)).hold(HOLD);
+        let want =
+            Want::items(1 + rng.below(4) as u32).chunk(1 + rng.below(3) as u32).wait(milliseconds(100)).hold(HOLD);
         let Ok(deliveries) = world.broker.lease(&subscription, want).await else { continue };
         world.in_hand.fetch_add(deliveries.len() as u64, Relaxed);
         let held = Hand(world.clone(), deliveries.len() as u64);
@@ -245,7 +246,8 @@ async fn settle(world: &World, delivery: Delivery, rng: &mut Rng) {
             // settled once is settled for good
             if let Err(error) = broker.ack(lease).await {
                 let kind = error.kind();
-                broker.hold(matches!(kind, Kind::LeaseLost | Kind::Unavailable), || format!("{kind} for a second time"));
+                broker
+                    .hold(matches!(kind, Kind::LeaseLost | Kind::Unavailable), || format!("{kind} for a second time"));
             }
         }
         Err(error) if error.kind() == Kind::LeaseLost => broker.hit("late settlement refused"),

@@ -32,7 +32,6 @@ struct Item {
 struct Held {
     subscription: Subscription,
     items: Vec<Id>,
-    batch: Id,
     deadline: time::Instant,
 }
 
@@ -42,7 +41,6 @@ struct Model {
     items: BTreeMap<(Subscription, Id), Item>,
     /// Leases that were given and not settled; those that have run out stay until their item is leased again.
     held: BTreeMap<u64, Held>,
-    settled: BTreeMap<u64, ()>,
     versions: BTreeMap<Name, u64>,
     published: u64,
 }
@@ -145,8 +143,7 @@ impl Witness {
             for id in &items {
                 model.lease(self, subscription, *id, delivery, now);
             }
-            let (batch, deadline) = (delivery.batch.id, delivery.lease.deadline);
-            let held = Held { subscription: subscription.clone(), items, batch, deadline };
+            let held = Held { subscription: subscription.clone(), items, deadline: delivery.lease.deadline };
             model.held.insert(delivery.lease.epoch, held);
         }
     }
@@ -291,7 +288,6 @@ impl Model {
         }
         for (epoch, parts) in parts {
             let Some(held) = self.held.remove(&epoch) else { continue };
-            self.settled.insert(epoch, ());
             for (index, id) in held.items.into_iter().enumerate() {
                 let Some(item) = self.items.get_mut(&(held.subscription.clone(), id)) else { continue };
                 item.lease = None;
