@@ -17,13 +17,6 @@ impl Hits {
     pub(crate) fn hit(&mut self, fault: &'static str) {
         *self.0.entry(fault).or_default() += 1;
     }
-
-    /// Counts it where it met something.
-    pub(crate) fn hit_if(&mut self, met: bool, fault: &'static str) {
-        if met {
-            self.hit(fault);
-        }
-    }
 }
 
 /// The schedules of one subject.

@@ -122,9 +122,16 @@ impl Kubelet {
         self.forget(key, running);
     }
 
+    /// Forgets this very pod. Another may have its name by now, and its address: that one stays.
     fn forget(&self, key: &Key, running: &Running) {
-        let gone = self.pods.lock().remove(key);
-        drop(gone);
+        let gone = {
+            let mut pods = self.pods.lock();
+            if pods.get(key).is_none_or(|there| there.uid != running.uid) {
+                return;
+            }
+            pods.remove(key)
+        };
+        drop(gone); // not under the lock
         self.addresses.lock().release(running.pod.ip());
     }
 
@@ -212,8 +219,7 @@ impl Kubelet {
 
     /// Ends a pod in order: services turn away from it, then its containers are told, then its object goes.
     fn stop(self: &Arc<Self>, key: &Key, object: Object, running: Arc<Running>) {
-        let seconds = object.metadata().deletion_grace_period_seconds.unwrap_or(0).max(0).unsigned_abs();
-        let grace = Duration::from_secs(seconds);
+        let grace = grace(&object);
         if running.stopping.swap(true, Relaxed) {
             // told once more, with less grace perhaps: it never gets longer
             if running.pod.status().stopping {
@@ -225,6 +231,8 @@ impl Kubelet {
         self.scope.spawn(async move {
             let until = Deadline::within(grace);
             kubelet.leave(&object, &running).await;
+            // less grace may have been given in the meantime
+            let until = kubelet.grace(&key, &running).map_or(until, |grace| until.sooner(grace));
             for container in &running.pod.status().containers {
                 if container.state.is_running() {
                     let message = format!("Stopping container {}", container.name);
@@ -236,6 +244,12 @@ impl Kubelet {
             // an error here would be the store's end
             let _ = kubelet.plane.remove(&object).await;
         });
+    }
+
+    /// How long the object gives this pod to go, while it is there.
+    fn grace(&self, key: &Key, running: &Running) -> Option<Duration> {
+        let object = self.plane.get(key)?.value;
+        (object.uid() == running.uid).then(|| grace(&object))
     }
 
     /// Waits until nobody sends anything new to the pod.
@@ -277,4 +291,9 @@ impl Kubelet {
         }
         Ok(())
     }
+}
+
+/// How long a pod that is told to go may take.
+fn grace(object: &Object) -> Duration {
+    Duration::from_secs(object.metadata().deletion_grace_period_seconds.unwrap_or(0).max(0).unsigned_abs())
 }
