@@ -3,7 +3,7 @@
 use super::{
     controllers::replica_set::pending,
     manifest,
-    object::{DeploymentSpec, Json, Kind, Object, ReplicaSetSpec, ServiceSpec, ServiceType},
+    object::{DeploymentSpec, Json, Kind, Members, Object, ReplicaSetSpec, ServiceSpec, ServiceType},
     plane::Plane,
 };
 use crate::{
@@ -200,8 +200,18 @@ impl Drop for Plan<'_> {
 
 /// The object with a note of what was applied.
 fn noted(object: &Object, applied: &Object) -> Result<Object> {
-    let text = applied.write(0);
+    let text = if applied.kind() == Kind::SECRET { without_values(applied)? } else { applied.write(0) };
     object.edit_metadata(|metadata| drop(metadata.annotations.insert(LAST.into(), text)))
+}
+
+/// A secret's text without its values: which keys it had is all that the next time needs.
+fn without_values(secret: &Object) -> Result<String> {
+    let mut json = secret.json()?;
+    let data = json.as_object_mut().and_then(|members| members.get_mut("data")).and_then(Json::as_object_mut);
+    for (_, value) in data.into_iter().flat_map(Members::iter_mut) {
+        *value = "".into();
+    }
+    Ok(json.canonical())
 }
 
 /// What is there, with what this manifest says, and without what the last one said and this one does not.

@@ -1,7 +1,15 @@
 //! What a manifest may ask for that nobody expects, and what happens to a name that is used twice.
 
 use super::world::{builder, fetch, pods, ready, shop, start};
-use seedpod::{base::time::sleep, cluster::object::ServiceSpec, pod::Context, store::Write};
+use seedpod::{
+    base::time::sleep,
+    cluster::{
+        Change,
+        object::{Secret, ServiceSpec},
+    },
+    pod::Context,
+    store::Write,
+};
 use std::time::Duration;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -135,4 +143,21 @@ async fn a_pod_of_a_node_that_is_not_there_does_not_run() {
     cluster.apply(&bare("lost", "nodeName: nosuch")).await.unwrap();
     sleep(60 * SECOND).await;
     assert!(cluster.logs("lost", "main").is_err() && !ready(&cluster.get("pod/lost").unwrap()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_applied_of_a_secret_is_noted_without_its_values() {
+    let cluster = start().await;
+    let secret =
+        |data: &str| format!("apiVersion: v1\nkind: Secret\nmetadata: {{name: login}}\nstringData: {{{data}}}\n");
+    let keys =
+        || cluster.get("secret/login").unwrap().view::<Secret>().unwrap().data.keys().cloned().collect::<Vec<_>>();
+    cluster.apply(&secret("user: me, password: hunter2")).await.unwrap();
+    let object = cluster.get("secret/login").unwrap();
+    assert!(object.write(0).contains("aHVudGVyMg=="), "it is there");
+    let shown = format!("{object:?} {:?} {:?}", object.metadata(), object.view::<Secret>().unwrap());
+    assert!(!shown.contains("aHVudGVyMg==") && !shown.contains("hunter2"), "{shown}");
+    assert_eq!(cluster.apply(&secret("user: me, password: hunter2")).await.unwrap()[0].change, Change::Unchanged);
+    cluster.apply(&secret("password: hunter3")).await.unwrap();
+    assert_eq!(keys(), ["password"], "what is left out is taken out");
 }
