@@ -3,7 +3,7 @@
 use super::{
     controllers::replica_set::pending,
     manifest,
-    object::{DeploymentSpec, Json, Kind, Object, ReplicaSetSpec, ServiceSpec, ServiceType},
+    object::{DeploymentSpec, Json, Kind, Members, Object, ReplicaSetSpec, ServiceSpec, ServiceType},
     plane::Plane,
 };
 use crate::{
@@ -58,7 +58,8 @@ pub(super) async fn apply(plane: &Plane, text: &str) -> Result<Vec<Applied>> {
     let objects = manifest::parse(text)?;
     let mut conflict = None;
     for _ in 0..TRIES {
-        let mut plan = Plan { plane, claims: Vec::new(), writes: Vec::new(), applied: Vec::new() };
+        let mut plan =
+            Plan { plane, claims: Vec::new(), given_up: Vec::new(), writes: Vec::new(), applied: Vec::new() };
         for object in &objects {
             plan.add(object, &objects)?;
         }
@@ -74,6 +75,8 @@ struct Plan<'a> {
     plane: &'a Plane,
     /// Addresses taken for it, given back unless it is committed.
     claims: Vec<Ipv4Addr>,
+    /// Addresses that are free again once it is committed.
+    given_up: Vec<Ipv4Addr>,
     writes: Vec<Write<Object>>,
     applied: Vec<Applied>,
 }
@@ -89,8 +92,11 @@ impl Plan<'_> {
                 Change::Created
             }
             Some(entry) => {
-                let next = merged(&entry.value, object)?;
+                let mut next = merged(&entry.value, object)?;
                 manifest::check_update(&entry.value, &next)?;
+                if next.kind() == Kind::SERVICE {
+                    next = self.readdressed(&entry.value, next)?;
+                }
                 let configured = next != entry.value;
                 if configured {
                     let next = match next.same_spec(&entry.value) {
@@ -162,12 +168,25 @@ impl Plan<'_> {
         })
     }
 
+    /// A service that was there, with an address if its type has become one that needs it, without if it has not.
+    fn readdressed(&mut self, there: &Object, next: Object) -> Result<Object> {
+        let old = there.view::<ServiceSpec>()?.cluster_ip.parse::<Ipv4Addr>().ok();
+        match (old, next.view::<ServiceSpec>()?.type_ == ServiceType::ExternalName) {
+            (None, false) => self.addressed(next),
+            (Some(old), true) => {
+                self.given_up.push(old);
+                Ok(next)
+            }
+            _ => Ok(next),
+        }
+    }
+
     async fn commit(mut self) -> Result<Vec<Applied>> {
         let writes = std::mem::take(&mut self.writes);
         if !writes.is_empty() {
             self.plane.store.commit(writes).await?;
         }
-        self.claims.clear();
+        self.claims = std::mem::take(&mut self.given_up); // what is dropped with the plan is free
         Ok(std::mem::take(&mut self.applied))
     }
 }
@@ -181,8 +200,18 @@ impl Drop for Plan<'_> {
 
 /// The object with a note of what was applied.
 fn noted(object: &Object, applied: &Object) -> Result<Object> {
-    let text = applied.write(0);
+    let text = if applied.kind() == Kind::SECRET { without_values(applied)? } else { applied.write(0) };
     object.edit_metadata(|metadata| drop(metadata.annotations.insert(LAST.into(), text)))
+}
+
+/// A secret's text without its values: which keys it had is all that the next time needs.
+fn without_values(secret: &Object) -> Result<String> {
+    let mut json = secret.json()?;
+    let data = json.as_object_mut().and_then(|members| members.get_mut("data")).and_then(Json::as_object_mut);
+    for (_, value) in data.into_iter().flat_map(Members::iter_mut) {
+        *value = "".into();
+    }
+    Ok(json.canonical())
 }
 
 /// What is there, with what this manifest says, and without what the last one said and this one does not.
@@ -227,7 +256,9 @@ fn removals_only(patch: Json<'_>) -> Json<'_> {
 fn keep_address(there: &Object, next: Object) -> Result<Object> {
     let old = there.view::<ServiceSpec>()?.clone();
     next.edit::<ServiceSpec>(|spec| {
-        if spec.cluster_ip.is_empty() {
+        if spec.type_ == ServiceType::ExternalName {
+            (spec.cluster_ip, spec.cluster_ips) = Default::default();
+        } else if spec.cluster_ip.is_empty() {
             spec.cluster_ip = old.cluster_ip;
             spec.cluster_ips = old.cluster_ips;
         }

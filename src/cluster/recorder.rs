@@ -51,12 +51,16 @@ impl Recorder {
         let Ok(event) = plane.create(&event).await else { return };
         let forgotten = {
             let mut book = self.0.lock();
-            if book.keys.insert(same.clone(), Key::new(event.key())).is_none() {
-                book.order.push_back(same);
+            match book.keys.insert(same.clone(), Key::new(event.key())) {
+                // another was faster with the same, or it was deleted: one place in the book, one event
+                Some(earlier) => Some(earlier),
+                None => {
+                    book.order.push_back(same);
+                    let over = book.order.len() > EVENTS_MAX;
+                    let oldest = if over { book.order.pop_front() } else { None };
+                    oldest.and_then(|oldest| book.keys.remove(&oldest))
+                }
             }
-            let over = book.order.len() > EVENTS_MAX;
-            let oldest = if over { book.order.pop_front() } else { None };
-            oldest.and_then(|oldest| book.keys.remove(&oldest))
         };
         if let Some(key) = forgotten {
             // whether it is there does not matter

@@ -56,7 +56,8 @@ pub(super) struct Slot {
     reported: bool,
     probers: [Option<Prober>; 3],
     restarts: Restarts,
-    unhealthy: Option<Arc<str>>,
+    /// What a probe or the post-start hook (none) has said, until the same succeeds.
+    unhealthy: Option<(Option<Which>, Arc<str>)>,
 }
 
 impl Slot {
@@ -174,8 +175,10 @@ impl Slot {
         if !probes {
             return false; // begun before the container's stage changed
         }
-        if self.unhealthy != message && (outcome != Outcome::Success || self.unhealthy.is_some()) {
-            self.unhealthy = message;
+        let said = message.map(|message| (Some(which), message));
+        let another = self.unhealthy.as_ref().is_some_and(|(by, _)| *by != Some(which));
+        if self.unhealthy != said && !(outcome == Outcome::Success && another) {
+            self.unhealthy = said;
             changed = true;
         }
         match (which, decided) {
@@ -202,7 +205,9 @@ impl Slot {
             *hook = false;
         }
         self.failed |= failure.is_some();
-        self.unhealthy = failure;
+        if failure.is_some() || matches!(self.unhealthy, Some((None, _))) {
+            self.unhealthy = failure.map(|failure| (None, failure));
+        }
         if !self.failed {
             self.advance_started();
         }
@@ -344,7 +349,7 @@ impl Slot {
             ready: self.ready(),
             started: self.started,
             restarts: self.instance.saturating_sub(1),
-            unhealthy: self.unhealthy.clone(),
+            unhealthy: self.unhealthy.as_ref().map(|(_, said)| said.clone()),
         }
     }
 }

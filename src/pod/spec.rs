@@ -31,7 +31,7 @@ use std::{
 ///     .container(ContainerSpec::new("app", app).env("MODE", "fast").mount("logs", "/var/log/app"));
 /// assert_eq!(spec.restart, RestartPolicy::Always);
 /// ```
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct PodSpec {
     /// Its name.
     pub name: Arc<str>,
@@ -64,7 +64,7 @@ pub struct PodSpec {
 }
 
 /// A container as declared.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct ContainerSpec {
     /// Its name, unique in the pod.
     pub name: Arc<str>,
@@ -153,6 +153,37 @@ impl fmt::Debug for Hook {
             Hook::Http { port, path } => f.debug_struct("Http").field("port", port).field("path", path).finish(),
             Hook::Sleep(wait) => f.debug_tuple("Sleep").field(wait).finish(),
         }
+    }
+}
+
+/// Of the environment it shows the names alone: values may be secrets.
+impl fmt::Debug for PodSpec {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PodSpec")
+            .field("name", &format_args!("{}/{}", self.namespace, self.name))
+            .field("labels", &self.labels)
+            .field("env", &self.env.keys())
+            .field("restart", &self.restart)
+            .field("grace", &self.grace)
+            .field("init", &self.init)
+            .field("containers", &self.containers)
+            .field("volumes", &self.volumes)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Of the environment it shows the names alone: values may be secrets.
+impl fmt::Debug for ContainerSpec {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ContainerSpec")
+            .field("name", &self.name)
+            .field("image", &self.image)
+            .field("env", &self.env.keys())
+            .field("ports", &self.ports)
+            .field("mounts", &self.mounts)
+            .field("probes", &[&self.startup, &self.liveness, &self.readiness])
+            .field("sidecar", &self.sidecar)
+            .finish_non_exhaustive()
     }
 }
 
@@ -339,5 +370,20 @@ impl ContainerSpec {
     pub fn pre_stop(mut self, hook: Hook) -> Self {
         self.pre_stop = Some(hook);
         self
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_of_the_environment_are_not_printed() {
+        async fn app(_: Context) -> Result {
+            Ok(())
+        }
+        let spec = PodSpec::new("web").env("A", "hush").container(ContainerSpec::new("app", app).env("TOKEN", "hush"));
+        let text = format!("{spec:#?}");
+        assert!(text.contains("TOKEN") && text.contains("default/web") && !text.contains("hush"), "{text}");
     }
 }

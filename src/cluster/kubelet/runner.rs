@@ -138,6 +138,9 @@ impl Kubelet {
     async fn start(self: &Arc<Self>, key: &Key, object: Object) -> Result<Next> {
         let status = object.view::<PodStatus>()?;
         let Some(node) = object.node().filter(|_| !status.phase.is_over()) else { return Ok(Next::Done) };
+        if self.plane.get(&Key::from([Kind::NODE.plural, node])).is_none() {
+            return Ok(Next::After(RETRY)); // nobody is there to run it
+        }
         let host_ip = site::host_ip(&self.plane, node);
         let Some(ip) = self.addresses.lock().allocate(node) else {
             let message = "failed to allocate for range: no IP addresses available in range set";

@@ -1,7 +1,15 @@
 //! What a manifest may ask for that nobody expects, and what happens to a name that is used twice.
 
 use super::world::{builder, fetch, pods, ready, shop, start};
-use seedpod::{base::time::sleep, pod::Context, store::Write};
+use seedpod::{
+    base::time::sleep,
+    cluster::{
+        Change,
+        object::{Secret, ServiceSpec},
+    },
+    pod::Context,
+    store::Write,
+};
 use std::time::Duration;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -91,4 +99,65 @@ async fn two_protocols_on_one_number_are_two_ports() {
     cluster.available("deployment/both").await.unwrap();
     sleep(SECOND).await;
     assert!(fetch(&cluster, "http://both/").await.is_ok(), "connections are for the one of TCP");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_namespace_takes_all_that_was_in_it() {
+    let cluster = start().await;
+    let namespace = "apiVersion: v1\nkind: Namespace\nmetadata: {name: gone}\n";
+    let inside = shop("web", 3).replace("metadata: {name: web}", "metadata: {name: web, namespace: gone}");
+    cluster.apply(&format!("{namespace}---\n{inside}")).await.unwrap();
+    cluster.available("deployment/gone/web").await.unwrap();
+    cluster.delete("namespace/gone").await.unwrap();
+    sleep(60 * SECOND).await;
+    let left: Vec<_> = cluster.store().list("", None, usize::MAX).entries.into_iter().map(|entry| entry.key).collect();
+    let left: Vec<_> = left.iter().filter(|key| key.segments().any(|segment| segment == "gone")).collect();
+    assert!(left.is_empty(), "{left:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_service_gains_and_gives_up_its_address_with_its_type() {
+    let cluster = start().await;
+    let name = "apiVersion: v1\nkind: Service\nmetadata: {name: web}\n";
+    let outside = format!("{name}spec: {{type: ExternalName, externalName: elsewhere.example.com}}\n");
+    let inside = format!("{name}spec: {{clusterIP: 10.96.0.77, selector: {{app: web}}, ports: [{{port: 80}}]}}\n");
+    let any = inside.replace("clusterIP: 10.96.0.77, ", "");
+    let address = || cluster.get("service/web").unwrap().view::<ServiceSpec>().unwrap().cluster_ip.clone();
+    for _ in 0..2 {
+        cluster.apply(&outside).await.unwrap();
+        assert_eq!(address(), "");
+        cluster.apply(&inside).await.unwrap();
+        assert_eq!(address(), "10.96.0.77");
+        cluster.apply(&outside).await.unwrap();
+        assert_eq!(address(), "");
+        cluster.apply(&any).await.unwrap();
+        assert!(address().starts_with("10."), "{}", address());
+    }
+    cluster.apply(&outside).await.unwrap();
+    cluster.apply(&inside.replace("name: web}", "name: other}")).await.expect("the address is free again");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pod_of_a_node_that_is_not_there_does_not_run() {
+    let cluster = start().await;
+    cluster.apply(&bare("lost", "nodeName: nosuch")).await.unwrap();
+    sleep(60 * SECOND).await;
+    assert!(cluster.logs("lost", "main").is_err() && !ready(&cluster.get("pod/lost").unwrap()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_applied_of_a_secret_is_noted_without_its_values() {
+    let cluster = start().await;
+    let secret =
+        |data: &str| format!("apiVersion: v1\nkind: Secret\nmetadata: {{name: login}}\nstringData: {{{data}}}\n");
+    let keys =
+        || cluster.get("secret/login").unwrap().view::<Secret>().unwrap().data.keys().cloned().collect::<Vec<_>>();
+    cluster.apply(&secret("user: me, password: hunter2")).await.unwrap();
+    let object = cluster.get("secret/login").unwrap();
+    assert!(object.write(0).contains("aHVudGVyMg=="), "it is there");
+    let shown = format!("{object:?} {:?} {:?}", object.metadata(), object.view::<Secret>().unwrap());
+    assert!(!shown.contains("aHVudGVyMg==") && !shown.contains("hunter2"), "{shown}");
+    assert_eq!(cluster.apply(&secret("user: me, password: hunter2")).await.unwrap()[0].change, Change::Unchanged);
+    cluster.apply(&secret("password: hunter3")).await.unwrap();
+    assert_eq!(keys(), ["password"], "what is left out is taken out");
 }
