@@ -21,4 +21,5 @@ mod queue;
 mod schedule;
 mod serving;
 mod store;
+mod store_schedules;
 mod tidy;

@@ -427,3 +427,60 @@ async fn pods_of_one_map_share_their_brokers_and_configuration_chooses() {
     let pod = Pod::start(bare, &net).unwrap();
     assert_eq!(pod.finished().await, Phase::Failed);
 }
+
+/// Lost wake-ups show only between threads: publishers that wait for room, workers that wait for messages.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn between_threads_nobody_waits_in_vain() {
+    const EACH: u32 = 3000;
+    let (broker, jobs): (Arc<dyn Broker>, _) = (Arc::new(Memory::new()), Topic::new("jobs"));
+    broker.declare(&jobs, TopicOptions::new().subscription("workers").capacity(16)).await.unwrap();
+    let done = Arc::new(Lock::new(Vec::new()));
+    let producers: Vec<_> = (0..4)
+        .map(|producer| {
+            let (broker, jobs) = (broker.clone(), jobs.clone());
+            tokio::spawn(async move {
+                for number in producer * EACH..(producer + 1) * EACH {
+                    broker.send(Publish::json(&jobs, Id::of(number.to_string()), number)).await.unwrap();
+                }
+            })
+        })
+        .collect();
+    let finished = Arc::new(tokio::sync::Notify::new());
+    let handler = {
+        let (done, finished) = (done.clone(), finished.clone());
+        tower::service_fn(move |message: Message| {
+            let (done, finished) = (done.clone(), finished.clone());
+            async move {
+                tokio::task::yield_now().await;
+                let mut done = done.lock();
+                done.push(message.json::<u32>()?);
+                if done.len() == 4 * EACH as usize {
+                    finished.notify_one();
+                }
+                Ok::<_, Error>(())
+            }
+        })
+    };
+    let net = Net::memory().build();
+    let pods: Vec<_> = (0..3)
+        .map(|number| {
+            let pump = queue::consume(broker.clone(), jobs.subscription("workers"), handler.clone()).concurrency(4);
+            let spec = PodSpec::new(format!("worker-{number}")).container(ContainerSpec::new("worker", pump));
+            Pod::start(spec, &net).unwrap()
+        })
+        .collect();
+    let all = async {
+        for producer in producers {
+            producer.await.unwrap();
+        }
+        finished.notified().await;
+        for pod in pods {
+            pod.stop(10 * SECOND).await;
+        }
+    };
+    tokio::time::timeout(120 * SECOND, all).await.expect("somebody waits in vain");
+    let mut done = std::mem::take(&mut *done.lock());
+    done.sort_unstable();
+    assert_eq!(done, (0..4 * EACH).collect::<Vec<_>>(), "each exactly once: no lease ran out");
+    assert_eq!(broker.inspect(&jobs).await.unwrap().stored, 0);
+}

@@ -164,8 +164,10 @@ pub async fn extensions_hold(broker: &dyn Broker) -> Result {
         time::sleep(MOMENT).await;
         broker.settle(Step::new().extend(held.lease, MOMENT)).await
     };
+    let before = time::now();
     let (waiting, shortened) = future::join(waiting, shortened).await;
     shortened?;
+    assert!(time::now() - before < 5 * MOMENT, "the sooner deadline woke nobody");
     broker.ack(waiting?.lease).await
 }
 
@@ -225,10 +227,11 @@ pub async fn dropped_leases_lose_nothing(broker: &dyn Broker) -> Result {
         drop(first);
         Ok::<_, Error>(())
     };
+    let before = time::now();
     let (second, published) = future::join(second, later).await;
     published?;
     let second = second?;
-    assert_eq!(second.len(), 1, "whoever drove the timer took it along");
+    assert!(second.len() == 1 && time::now() - before < 9 * MOMENT, "whoever drove the timer took it along");
     for delivery in second {
         broker.ack(delivery.lease).await?;
     }

@@ -22,10 +22,7 @@ pub(super) fn mutated(rng: &mut Rng, texts: &[String], words: &[&str]) -> String
     String::from_utf8_lossy(&bytes).into_owned()
 }
 
-fn choose<'a, T: ?Sized>(rng: &mut Rng, items: &'a [T]) -> &'a T
-where
-    T: Sized,
-{
+fn choose<'a, T>(rng: &mut Rng, items: &'a [T]) -> &'a T {
     rng.choose(items).expect("there are some")
 }
 
