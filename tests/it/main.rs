@@ -18,6 +18,7 @@ mod manifest;
 mod net;
 mod pod;
 mod queue;
+mod queue_schedules;
 mod schedule;
 mod serving;
 mod store;

@@ -91,7 +91,16 @@ delegate!(
     },
     |_own, settled| settled
 );
+delegate!(Mute, |_own, leased| leased, |_own, settled| async move {
+    drop(settled);
+    std::future::pending().await
+});
 delegate!(Flaky, |own, lease| own.perhaps(lease), |own, settled| own.perhaps(settled));
+
+/// Never answers who settles, nor who asks it to extend a lease.
+struct Mute {
+    inner: Arc<dyn Broker>,
+}
 
 struct Shop {
     broker: Arc<dyn Broker>,
@@ -274,6 +283,30 @@ async fn a_lost_lease_cancels_the_handler() {
         assert_eq!(ended.strong_count(), 0, "the handler goes on without its lease");
     };
     let (ended, ()) = tokio::join!(pump.hold(10 * SECOND).run_until(time::sleep(10 * SECOND)), steal);
+    ended.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_handler_is_gone_before_another_gets_its_message_though_the_broker_says_nothing() {
+    let shop = Shop::new().await;
+    shop.order([1]).await;
+    let held = Arc::new(());
+    let own = Arc::downgrade(&held);
+    let pump = shop.pump_on(Arc::new(Mute { inner: shop.broker.clone() }), move |_| {
+        let held = own.upgrade();
+        async move {
+            std::future::pending::<()>().await;
+            drop(held);
+            Ok(())
+        }
+    });
+    let other = async {
+        time::sleep(SECOND).await;
+        assert_eq!(Arc::strong_count(&held), 2);
+        assert_eq!(shop.broker.lease(&shop.orders.subscription("mailer"), Want::one()).await.unwrap().len(), 1);
+        assert_eq!(Arc::strong_count(&held), 1, "two have it in hand");
+    };
+    let (ended, ()) = tokio::join!(pump.hold(10 * SECOND).run_until(time::sleep(9 * SECOND)), other);
     ended.unwrap();
 }
 

@@ -142,7 +142,15 @@ pub async fn lapsed_leases_come_back_and_are_fenced(broker: &dyn Broker) -> Resu
     refused(broker.settle(Step::new().extend(first.lease, MOMENT)).await, Kind::LeaseLost, "conformance.lapse");
     broker.ack(second.lease).await?;
     assert_eq!(broker.inspect(&topic).await?.stored, 0);
-    Ok(())
+
+    numbers(broker, &topic, [8]).await?;
+    let late = one(broker, &subscription, Want::one().hold(MOMENT)).await?;
+    time::sleep(2 * MOMENT).await;
+    // nobody has asked for it meanwhile, and still it is too late
+    refused(broker.ack(late.lease).await, Kind::LeaseLost, "conformance.lapse/one");
+    let again = one(broker, &subscription, Want::one()).await?;
+    assert_eq!(again.attempts.lapses, 1);
+    broker.ack(again.lease).await
 }
 
 /// An extended lease holds until its new deadline, a shortened one no longer.
