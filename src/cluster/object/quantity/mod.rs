@@ -12,7 +12,8 @@ use std::{
 ///
 /// Exact to a billionth, below which it is rounded away from zero, and bounded by what 63 bits of whole units hold, both
 /// as in Kubernetes. Two amounts are equal when they are the same amount, however written; printing one gives its
-/// canonical text.
+/// canonical text. (As there, an amount in binary units that none of them divides is printed as a plain number, which is
+/// read as a decimal one: `2.9296875Ki` prints `3000`, and that prints `3k`.)
 ///
 /// ```
 /// use seedpod::cluster::object::Quantity;
