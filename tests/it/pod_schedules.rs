@@ -240,15 +240,12 @@ fn start(world: &Arc<World>, net: &Net, number: usize, rng: &mut Rng) -> Subject
     let (mut observer, world) = (pod.observe(), world.clone());
     tokio::spawn(async move {
         let mut before = observer.changed().await;
-        loop {
+        while !before.phase.is_over() {
             let status = observer.changed().await;
             world.hold(status.version > before.version, || "its version went back".into());
             world.note(format_args!("pod {number} {} ready {}", status.phase, status.ready.holds));
             life::check(&world, number, &before, &status);
             look(&world, &before, &status);
-            if status.phase.is_over() {
-                return;
-            }
             before = status;
         }
     });
