@@ -322,6 +322,7 @@ impl Slot {
             Run::Ending { since, exit } => (*since, exit.clone()),
             _ => return,
         };
+        self.started = false;
         self.run = Run::Terminated(exit.terminated(wall.at(since), wall.at(now)));
     }
 

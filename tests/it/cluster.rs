@@ -8,6 +8,7 @@ mod life;
 mod objects;
 mod scenario;
 mod schedule;
+mod schedules;
 mod start;
 mod traffic;
 mod world;

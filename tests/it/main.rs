@@ -17,6 +17,7 @@ mod malformed;
 mod manifest;
 mod net;
 mod pod;
+mod pod_schedules;
 mod queue;
 mod queue_schedules;
 mod schedule;

@@ -175,6 +175,7 @@ async fn a_kill_resets_what_is_in_flight_and_its_handler_never_resumes() {
     assert_eq!((victim.pod.tasks(), victim.pod.sockets()), (0, 0));
     let status = victim.pod.status();
     assert_eq!((status.phase, ended(&status, "app").exit_code), (Phase::Failed, Exit::KILLED));
+    assert!(!status.containers[0].started && !status.containers[0].ready, "what does not run has not started");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -45,6 +45,36 @@ async fn a_refused_manifest_leaves_the_store_as_it_was() {
     cluster.apply(&at("taken")).await.expect("what was refused holds no address");
 }
 
+/// The corpus of broken manifests, each alone and behind a good one, on a cluster that runs something.
+#[tokio::test(start_paused = true)]
+async fn every_broken_manifest_is_refused_and_nothing_of_it_is_applied() {
+    let cluster = start().await;
+    cluster.apply(&shop("web", 2)).await.unwrap();
+    cluster.available("deployment/web").await.unwrap();
+    sleep(Duration::from_secs(60)).await;
+    let (before, all) = (cluster.store().revision(), cluster.store().snapshot());
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/manifests");
+    let mut paths: Vec<_> = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    paths.retain(|path| path.extension().is_some_and(|end| end == "yaml"));
+    paths.sort();
+    assert!(paths.len() >= 40, "{} manifests", paths.len());
+    for path in paths {
+        let broken = std::fs::read_to_string(&path).unwrap();
+        let behind = format!("{}---\n{broken}", shop("web", 5));
+        // without any object it is wrong alone only
+        let texts = [&broken, &behind].into_iter().take(if path.ends_with("nothing.yaml") { 1 } else { 2 });
+        for text in texts {
+            let refused = cluster.apply(text).await;
+            assert!(refused.is_err(), "{}: {refused:?}", path.display());
+            assert_eq!(cluster.store().revision(), before, "{}", path.display());
+        }
+    }
+    // nor is anything done later
+    sleep(Duration::from_secs(60)).await;
+    assert_eq!(cluster.store().revision(), before);
+    assert_eq!(cluster.store().len(), all.len());
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_manifest_is_one_commit() {
     let cluster = start().await;
