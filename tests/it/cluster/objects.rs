@@ -36,7 +36,9 @@ async fn a_refused_manifest_leaves_the_store_as_it_was() {
     }
     cluster.apply(&good).await.unwrap();
     let at = |name: &str| {
-        format!("{{apiVersion: v1, kind: Service, metadata: {{name: {name}}}, spec: {{clusterIP: 10.96.0.50, ports: [{{port: 80}}]}}}}\n")
+        format!(
+            "{{apiVersion: v1, kind: Service, metadata: {{name: {name}}}, spec: {{clusterIP: 10.96.0.50, ports: [{{port: 80}}]}}}}\n"
+        )
     };
     let nowhere = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a, namespace: nowhere}\n";
     cluster.apply(&format!("{}---\n{nowhere}", at("refused"))).await.unwrap_err();
