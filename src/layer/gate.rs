@@ -86,12 +86,15 @@ impl Gate {
 
     /// Changes the limit. Calls beyond a lower one end as they would; nobody is let in until they have.
     pub(crate) fn set_limit(&self, limit: u32) {
-        let woken: Vec<Waker> = {
-            let mut core = self.core.lock();
-            core.limit = limit;
-            std::iter::from_fn(|| core.admit()).collect()
-        };
-        woken.into_iter().for_each(Waker::wake);
+        self.change_limit(limit).into_iter().for_each(Waker::wake);
+    }
+
+    /// As [`set_limit`](Self::set_limit), where the caller holds a lock: whom to wake once it holds none.
+    #[must_use = "those who are let in must be woken"]
+    pub(crate) fn change_limit(&self, limit: u32) -> Vec<Waker> {
+        let mut core = self.core.lock();
+        core.limit = limit;
+        std::iter::from_fn(|| core.admit()).collect()
     }
 
     /// Changes how many may stand in line; who stands there stays.
