@@ -176,14 +176,14 @@ impl<S, C: Clone> Layer<S> for AdaptiveLimitLayer<C> {
     type Service = AdaptiveLimit<S, C>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        AdaptiveLimit { inner, layer: self.clone() }
+        AdaptiveLimit { inner: Arc::new(inner), layer: self.clone() }
     }
 }
 
 /// The service that [`AdaptiveLimitLayer`] makes.
 #[derive(Clone, Debug)]
 pub struct AdaptiveLimit<S, C = Standard> {
-    inner: S,
+    inner: Arc<S>,
     layer: AdaptiveLimitLayer<C>,
 }
 
@@ -205,7 +205,7 @@ where
     #[inline]
     fn call(&mut self, request: Req) -> Self::Future {
         let entrance = Entrance::new(self.layer.handle.0.gate.clone());
-        let call = OnCall::new(self.inner.clone(), request);
+        let call = OnCall::new(S::clone(&self.inner), request);
         Adapting { call, entered: None, over: false, entrance, layer: self.layer.clone() }
     }
 }
@@ -294,11 +294,11 @@ mod tests {
     async fn the_limit_grows_into_a_fast_service_and_shrinks_when_it_slows_down() {
         let (capacity, under_way) = (AtomicU32::new(100), AtomicU32::new(0));
         let (capacity, under_way) = (&capacity, &under_way);
-        let layer = AdaptiveLimitLayer::wait(Gradient2::new(), 1_000).unwrap();
+        let layer = AdaptiveLimitLayer::wait(Gradient2::new().window(100 * MILLI, 10), 1_000).unwrap();
         let handle = layer.handle();
         let service = layer.layer(service_fn(move |()| serve(capacity.load(SeqCst), under_way)));
         let flood = || async {
-            let end = time::now() + Duration::from_secs(60);
+            let end = time::now() + Duration::from_secs(6);
             let callers = (0..300).map(|_| async {
                 let mut service = service.clone();
                 while time::now() < end {

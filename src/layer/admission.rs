@@ -26,17 +26,19 @@ const SLOTS: u64 = 24;
 /// | [`ratio`](Self::ratio) | 2 requests for each accepted one | Google (SRE book, ch. 21); Finagle's `NackAdmissionFilter` (half) |
 /// | [`most`](Self::most) | 0.75 | Finagle |
 /// | [`window`](Self::window) | 2 min | Google, Finagle |
+/// | [`least`](Self::least) | 10 requests | ours: one refusal alone must not cost the next call |
 #[derive(Clone, Debug, PartialEq)]
 pub struct Throttle {
     ratio: f64,
     most: f64,
     window: Duration,
+    least: u64,
 }
 
 impl Throttle {
     /// The defaults.
     pub fn new() -> Self {
-        Throttle { ratio: 2.0, most: 0.75, window: Duration::from_secs(120) }
+        Throttle { ratio: 2.0, most: 0.75, window: Duration::from_secs(120), least: 10 }
     }
 
     /// How many requests to make for each one that is accepted, at least 1: the nearer to it, the less is sent in vain,
@@ -59,6 +61,13 @@ impl Throttle {
     #[must_use]
     pub fn window(mut self, window: Duration) -> Self {
         self.window = window;
+        self
+    }
+
+    /// How many requests the window must hold before any is refused.
+    #[must_use]
+    pub fn least(mut self, requests: u64) -> Self {
+        self.least = requests;
         self
     }
 
@@ -263,6 +272,9 @@ impl Counts {
 
     fn probability(&mut self, now: Instant) -> f64 {
         self.advance(now);
+        if self.requests < self.settings.least {
+            return 0.0;
+        }
         let (requests, accepts) = (self.requests as f64, self.accepts as f64);
         ((requests - self.settings.ratio * accepts) / (requests + 1.0)).clamp(0.0, self.settings.most)
     }

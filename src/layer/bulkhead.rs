@@ -184,18 +184,18 @@ impl<S, K, F: Clone> Layer<S> for BulkheadLayer<K, F> {
     type Service = Bulkhead<S, K, F>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        Bulkhead { inner, handle: self.handle(), key: self.key.clone() }
+        Bulkhead { inner: Arc::new(inner), handle: self.handle(), key: self.key.clone() }
     }
 }
 
 /// The service that [`BulkheadLayer`] makes.
 pub struct Bulkhead<S, K, F> {
-    inner: S,
+    inner: Arc<S>,
     handle: BulkheadHandle<K>,
     key: F,
 }
 
-impl<S: Clone, K, F: Clone> Clone for Bulkhead<S, K, F> {
+impl<S, K, F: Clone> Clone for Bulkhead<S, K, F> {
     fn clone(&self) -> Self {
         Bulkhead { inner: self.inner.clone(), handle: self.handle.clone(), key: self.key.clone() }
     }
@@ -227,7 +227,7 @@ where
     fn call(&mut self, request: Req) -> Self::Future {
         let (shared, key) = (&self.handle.0, (self.key)(&request));
         let gate = shared.held.lock().gate(key);
-        Limited::new(self.inner.clone(), request, gate.unwrap_or_else(|| shared.none.clone()))
+        Limited::new(S::clone(&self.inner), request, gate.unwrap_or_else(|| shared.none.clone()))
     }
 }
 

@@ -26,7 +26,7 @@ use tower::{Layer, Service};
 ///   or the drop of the call.
 /// - First come, first served; nobody overtakes the line.
 /// - Nothing is held by who only could call: a call takes its place at its first poll.
-/// - Always ready: the service is cloned once per call and made ready inside it. Put a time-out or a deadline outside;
+/// - Always ready: the service, which must be `Sync` for that, is cloned once per call and made ready inside it. Put a time-out or a deadline outside;
 ///   time in line counts, and a call that is dropped leaves the line.
 ///
 /// **Not guaranteed**: a body that follows the answer is not counted.
@@ -125,14 +125,14 @@ impl<S> Layer<S> for ConcurrencyLimitLayer {
     type Service = ConcurrencyLimit<S>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        ConcurrencyLimit { inner, handle: self.handle() }
+        ConcurrencyLimit { inner: Arc::new(inner), handle: self.handle() }
     }
 }
 
 /// The service that [`ConcurrencyLimitLayer`] makes.
 #[derive(Clone, Debug)]
 pub struct ConcurrencyLimit<S> {
-    inner: S,
+    inner: Arc<S>,
     handle: ConcurrencyLimitHandle,
 }
 
@@ -152,7 +152,7 @@ where
 
     #[inline]
     fn call(&mut self, request: Req) -> Self::Future {
-        Limited::new(self.inner.clone(), request, self.handle.0.clone())
+        Limited::new(S::clone(&self.inner), request, self.handle.0.clone())
     }
 }
 

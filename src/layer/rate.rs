@@ -42,7 +42,7 @@ use keys::{Keys, Turn};
 /// - [`Error::retry_after`] of a refusal is exact: who is alone and comes back then is let through.
 /// - A call takes its turn at its first poll. One that is dropped while it waits gives its turn back where nobody has come
 ///   after it; else the turn is lost.
-/// - Always ready: the service is cloned once per call and made ready inside it, after the turn has come.
+/// - Always ready: the service, which must be `Sync` for that, is cloned once per call and made ready inside it, after the turn has come.
 ///
 /// # Errors
 /// [`Kind::Overloaded`] with [`Error::retry_after`] for who is refused. Errors of the service pass through, widened where
@@ -212,18 +212,18 @@ impl<S, K, F: Clone> Layer<S> for RateLimitLayer<K, F> {
     type Service = RateLimit<S, K, F>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        RateLimit { inner, handle: self.handle.clone(), key: self.key.clone() }
+        RateLimit { inner: Arc::new(inner), handle: self.handle.clone(), key: self.key.clone() }
     }
 }
 
 /// The service that [`RateLimitLayer`] makes.
 pub struct RateLimit<S, K = (), F = Together> {
-    inner: S,
+    inner: Arc<S>,
     handle: RateLimitHandle<K>,
     key: F,
 }
 
-impl<S: Clone, K, F: Clone> Clone for RateLimit<S, K, F> {
+impl<S, K, F: Clone> Clone for RateLimit<S, K, F> {
     fn clone(&self) -> Self {
         RateLimit { inner: self.inner.clone(), handle: self.handle.clone(), key: self.key.clone() }
     }
@@ -255,7 +255,7 @@ where
     fn call(&mut self, request: Req) -> Self::Future {
         let (handle, key) = (self.handle.clone(), self.key.key(&request));
         let pace = Pace { handle, key, turn: None, step: Step::New };
-        Paced { call: OnCall::new(self.inner.clone(), request), pace, timer: Timer::default() }
+        Paced { call: OnCall::new(S::clone(&self.inner), request), pace, timer: Timer::default() }
     }
 }
 

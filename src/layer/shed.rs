@@ -30,7 +30,7 @@ use tower::{Layer, Service};
 /// for readiness; when one has waited in vain, the service counts as stuck and further calls are refused at once, until
 /// one finds it ready (linkerd's fail-fast, 3 s outbound there).
 ///
-/// **Guarantees**: always ready; the service is cloned once per call and made ready inside it. Once it is ready the call
+/// **Guarantees**: always ready; the service, which must be `Sync` for that, is cloned once per call and made ready inside it. Once it is ready the call
 /// takes as long as it takes. **Not guaranteed**: that a service is protected that is always ready, as the ones of this
 /// crate are: [`ConcurrencyLimitLayer::shed`](super::ConcurrencyLimitLayer::shed) and
 /// [`AdaptiveLimitLayer::shed`](super::AdaptiveLimitLayer::shed) count calls themselves.
@@ -124,14 +124,14 @@ impl<S> Layer<S> for ShedLayer {
     type Service = Shed<S>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        Shed { inner, handle: self.handle() }
+        Shed { inner: Arc::new(inner), handle: self.handle() }
     }
 }
 
 /// The service that [`ShedLayer`] makes.
 #[derive(Clone, Debug)]
 pub struct Shed<S> {
-    inner: S,
+    inner: Arc<S>,
     handle: ShedHandle,
 }
 
@@ -151,7 +151,7 @@ where
 
     #[inline]
     fn call(&mut self, request: Req) -> Self::Future {
-        let call = OnCall::new(self.inner.clone(), request);
+        let call = OnCall::new(S::clone(&self.inner), request);
         Shedding { call, until: None, timer: Timer::default(), handle: self.handle.clone() }
     }
 }

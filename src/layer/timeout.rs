@@ -61,7 +61,7 @@ pub struct TimeoutLayer(TimeoutHandle);
 /// Ends a call this long after it was made, waiting for readiness and all attempts included: the **total** time-out, put
 /// outside of everything that waits or tries again.
 ///
-/// As [`TimeoutLayer`], but always ready: the service is cloned once per call and made ready inside it, where the time
+/// As [`TimeoutLayer`], but always ready: the service, which must be `Sync` for that, is cloned once per call and made ready inside it, where the time
 /// runs already.
 #[derive(Clone, Debug)]
 pub struct TotalTimeoutLayer(TimeoutHandle);
@@ -143,7 +143,7 @@ impl<S> Layer<S> for TotalTimeoutLayer {
     type Service = TotalTimeout<S>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        TotalTimeout { inner, handle: self.handle() }
+        TotalTimeout { inner: Arc::new(inner), handle: self.handle() }
     }
 }
 
@@ -177,7 +177,7 @@ where
 /// The service that [`TotalTimeoutLayer`] makes.
 #[derive(Clone, Debug)]
 pub struct TotalTimeout<S> {
-    inner: S,
+    inner: Arc<S>,
     handle: TimeoutHandle,
 }
 
@@ -197,7 +197,7 @@ where
 
     #[inline]
     fn call(&mut self, request: Req) -> Self::Future {
-        TotalTimed { timed: self.handle.time(OnCall::new(self.inner.clone(), request)) }
+        TotalTimed { timed: self.handle.time(OnCall::new(S::clone(&self.inner), request)) }
     }
 }
 

@@ -122,7 +122,7 @@ async fn time_outs_leave_nothing_under_way() {
 
 #[tokio::test(start_paused = true)]
 async fn limits_get_every_place_back_from_the_line_and_from_inside() {
-    for patience in [MILLI * 10, SECOND] {
+    for patience in [MILLI * 25, SECOND] {
         let slow = Slow::new();
         let layer = ConcurrencyLimitLayer::wait(1, 5).patience(patience);
         let (service, handle) = (layer.layer(slow.clone()), layer.handle());

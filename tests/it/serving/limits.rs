@@ -37,7 +37,7 @@ async fn those_that_pass_on_add_nothing_and_those_that_wait_clone_once_per_call(
         probe(|probe| BulkheadLayer::wait(1, 9, key).layer(probe)).await.unwrap(),
         probe(|probe| AdaptiveLimitLayer::wait(Gradient2::new().between(1, 1), 9).unwrap().layer(probe)).await.unwrap(),
         probe(|probe| RateLimitLayer::shed(rate()).layer(probe)).await.unwrap(),
-        probe(|probe| RateLimitLayer::wait(rate().burst(1), SECOND).keyed(key).layer(probe)).await.unwrap(),
+        probe(|probe| RateLimitLayer::wait(rate(), SECOND).keyed(key).layer(probe)).await.unwrap(),
         probe(|probe| ShedLayer::new().patience(SECOND).layer(probe)).await.unwrap(),
     ] {
         // the scenarios that drop a call before it has been made have cloned too
