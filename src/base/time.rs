@@ -17,6 +17,14 @@ pub fn now() -> Instant {
     Instant::now()
 }
 
+/// This long after that moment; where that is longer than the clock can tell, about thirty years after it.
+///
+/// What comes from outside (a manifest, a user's setting) is added this way: a plain `+` panics when it overflows.
+#[inline]
+pub fn after(moment: Instant, wait: Duration) -> Instant {
+    moment.checked_add(wait).unwrap_or_else(|| moment + Duration::from_secs(86_400 * 365 * 30))
+}
+
 /// Waits this long; paused time does not make it wait for real.
 pub async fn sleep(wait: Duration) {
     tokio::time::sleep(wait).await;
@@ -98,8 +106,7 @@ impl Deadline {
 
     /// This long from now. Longer than the clock can tell is about thirty years.
     pub fn within(wait: Duration) -> Self {
-        let now = now();
-        Deadline(now.checked_add(wait).unwrap_or(now + Duration::from_secs(86_400 * 365 * 30)))
+        Deadline(after(now(), wait))
     }
 
     /// This deadline, or this long from now where that is sooner.

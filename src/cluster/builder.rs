@@ -2,29 +2,26 @@
 
 use super::{
     Cluster,
-    controllers::{deployment, endpoints, garbage, replica_set, scheduler::Scheduler},
+    control_plane::control_plane,
+    furnish::furnish,
     handle::Inner,
     identity::Identities,
     kubelet::Kubelet,
-    object::{
-        Condition, Kind, Metadata, NamespaceStatus, NodeAddress, NodeSpec, NodeStatus, Object, Quantity, ResourceList,
-        Taint, TaintEffect,
-    },
+    object::Object,
     plane::{Admission, Plane},
     recorder::Recorder,
-    schedule::{Amount, Effect, Shape},
+    schedule::{Amount, Shape},
     service::{self, Addresses, Names, Routes},
 };
 use crate::{
-    base::{Error, Labels, Result, Seed, sync::Lock},
-    control::{self, Next},
+    base::{Result, Seed, sync::Lock},
     http,
     net::{self, HostOptions, Net},
-    pod::{ContainerSpec, Image, Images, Pod, PodSpec, Resources},
+    pod::{Image, Images, Pod, Resources},
     queue::Brokers,
-    store::{Key, Store, Write},
+    store::Store,
 };
-use std::{any::Any, collections::BTreeMap, future::Future, sync::Arc};
+use std::{any::Any, collections::BTreeMap, sync::Arc};
 
 /// Puts a cluster together; see [`Cluster::builder`].
 #[must_use = "a builder does nothing until it is started"]
@@ -159,147 +156,4 @@ impl Builder {
         let http = http::Client::new(&client);
         Ok(Cluster(Arc::new(Inner { plane, kubelet, control, scope, client, http })))
     }
-}
-
-/// The objects that are there from the beginning.
-async fn furnish(plane: &Plane, nodes: Vec<(String, Shape)>) -> Result {
-    let mut writes = Vec::new();
-    for name in ["default", "kube-node-lease", "kube-public", "kube-system"] {
-        let namespace = Object::new(Kind::NAMESPACE, &Metadata::named("", name))?;
-        let namespace = plane.stamped(&namespace.with(&NamespaceStatus { phase: "Active".into() })?)?;
-        writes.push(Write::create(namespace.key(), namespace.clone()));
-    }
-    for (number, (name, shape)) in nodes.into_iter().enumerate() {
-        let node = plane.stamped(&node(plane, number, &name, &shape)?)?;
-        if writes.iter().any(|write| write.key == *node.key()) {
-            return Err(Error::new(crate::base::Kind::Conflict, "two nodes have this name").at(node.key().as_str()));
-        }
-        writes.push(Write::create(node.key(), node.clone()));
-    }
-    plane.store.commit(writes).await?;
-    Ok(())
-}
-
-fn node(plane: &Plane, number: usize, name: &str, shape: &Shape) -> Result<Object> {
-    let mut labels = Labels::from([("kubernetes.io/hostname", name), ("kubernetes.io/os", "linux")]);
-    for (key, value) in shape.labels.iter() {
-        labels.insert(key, value);
-    }
-    let quantity = |text: String| text.parse::<Quantity>();
-    let mut resources = ResourceList::new();
-    resources.insert("cpu".into(), quantity(format!("{}m", shape.allocatable.cpu))?);
-    resources.insert("memory".into(), quantity(shape.allocatable.memory.to_string())?);
-    resources.insert("pods".into(), quantity(shape.pods.to_string())?);
-    for (other, amount) in &shape.allocatable.others {
-        resources.insert(other.to_string(), quantity(amount.to_string())?);
-    }
-    let taints = shape.taints.iter().map(|taint| Taint {
-        key: taint.key.to_string(),
-        value: taint.value.to_string(),
-        effect: match taint.effect {
-            Effect::NoSchedule => TaintEffect::NoSchedule,
-            Effect::PreferNoSchedule => TaintEffect::PreferNoSchedule,
-            Effect::NoExecute => TaintEffect::NoExecute,
-        },
-    });
-    let spec = NodeSpec { taints: taints.collect(), unschedulable: shape.unschedulable, ..NodeSpec::default() };
-    let address = |kind: &str, address: String| NodeAddress { type_: kind.into(), address };
-    let ready = Condition::new("Ready", true, "KubeletReady", "kubelet is posting ready status", plane.now());
-    let status = NodeStatus {
-        capacity: resources.clone(),
-        allocatable: resources,
-        conditions: vec![ready],
-        addresses: vec![
-            address("InternalIP", format!("10.128.{}.{}", number / 250, number % 250 + 2)),
-            address("Hostname", name.into()),
-        ],
-    };
-    Object::new(Kind::NODE, &Metadata { labels, ..Metadata::named("", name) })?.with(&spec)?.with(&status)
-}
-
-/// The controllers, as containers of a pod: each is restarted if it fails, and logs what goes wrong.
-fn control_plane(plane: &Arc<Plane>, kubelet: &Arc<Kubelet>, seed: Seed) -> PodSpec {
-    let store = &plane.store;
-    let [pods, sets, deployments] = [Kind::POD, Kind::REPLICA_SET, Kind::DEPLOYMENT].map(Kind::prefix);
-    let [nodes, services, slices] = [Kind::NODE, Kind::SERVICE, Kind::ENDPOINT_SLICE].map(Kind::prefix);
-    let [maps, secrets] = [Kind::CONFIG_MAP, Kind::SECRET].map(Kind::prefix);
-
-    let scheduler = Arc::new(Scheduler::new(plane.clone(), seed.fork("scheduler")));
-    let (seen, also) = (scheduler.clone(), scheduler.clone());
-    let scheduling =
-        control::reconcile(store.clone(), step(scheduler, |it, key| async move { it.reconcile(&key).await }))
-            .prefix(&nodes)
-            .keys(move |change| seen.observe(change))
-            .also(store.clone(), &pods, move |change| also.observe(change));
-
-    let replicating = control::reconcile(
-        store.clone(),
-        step(plane.clone(), |plane, key| async move { replica_set::reconcile(&plane, &key).await }),
-    )
-    .prefix(&sets)
-    .keys(replica_set::keys)
-    .also(store.clone(), &pods, replica_set::keys);
-
-    let of_pod = plane.clone();
-    let deploying = control::reconcile(
-        store.clone(),
-        step(plane.clone(), |plane, key| async move { deployment::reconcile(&plane, &key).await }),
-    )
-    .prefix(&deployments)
-    .keys(deployment::keys)
-    .also(store.clone(), &sets, deployment::keys)
-    .also(store.clone(), &pods, move |change| deployment::of_removed_pod(&of_pod, change));
-
-    let [by_service, by_pod, by_slice] = [plane.clone(), plane.clone(), plane.clone()];
-    let pointing = control::reconcile(
-        store.clone(),
-        step(plane.clone(), |plane, key| async move { endpoints::reconcile(&plane, &key).await }),
-    )
-    .prefix(&services)
-    .keys(move |change| endpoints::keys(&by_service, change))
-    .also(store.clone(), &pods, move |change| endpoints::keys(&by_pod, change))
-    .also(store.clone(), &slices, move |change| endpoints::keys(&by_slice, change));
-
-    let of_all = plane.clone();
-    let collecting = control::reconcile(
-        store.clone(),
-        step(plane.clone(), |plane, key| async move { garbage::reconcile(&plane, &key).await }),
-    )
-    .keys(move |change| garbage::keys(&of_all, change));
-
-    let [by_pod, by_map, by_secret] = [kubelet.clone(), kubelet.clone(), kubelet.clone()];
-    let running = control::reconcile(
-        store.clone(),
-        step(kubelet.clone(), |kubelet, key| async move { kubelet.reconcile(&key).await }),
-    )
-    .prefix(&pods)
-    .keys(move |change| by_pod.keys(change))
-    .also(store.clone(), &maps, move |change| by_map.keys(change))
-    .also(store.clone(), &secrets, move |change| by_secret.keys(change));
-
-    let pod = PodSpec { namespace: "kube-system".into(), ..PodSpec::new("control-plane") };
-    let pod = PodSpec { seed: Some(seed.fork("control-plane")), ..pod };
-    pod.container(ContainerSpec::new("scheduler", Image::new(scheduling.named("scheduler"))))
-        .container(ContainerSpec::new("replicaset-controller", Image::new(replicating.named("replicaset-controller"))))
-        .container(ContainerSpec::new("deployment-controller", Image::new(deploying.named("deployment-controller"))))
-        .container(ContainerSpec::new("endpoints-controller", Image::new(pointing.named("endpoints-controller"))))
-        .container(ContainerSpec::new("garbage-collector", Image::new(collecting.named("garbage-collector"))))
-        .container(ContainerSpec::new("kubelet", Image::new(running.named("kubelet"))))
-}
-
-/// A service that takes a key to a step of this controller.
-fn step<T, F, Fut>(
-    controller: Arc<T>,
-    step: F,
-) -> impl tower::Service<Key, Response = Next, Error = Error, Future = impl Future<Output = Result<Next>> + Send>
-+ Clone
-+ Send
-+ Sync
-+ 'static
-where
-    T: Send + Sync + 'static,
-    F: Fn(Arc<T>, Key) -> Fut + Clone + Send + Sync + 'static,
-    Fut: Future<Output = Result<Next>> + Send + 'static,
-{
-    tower::service_fn(move |key: Key| step(controller.clone(), key))
 }

@@ -60,6 +60,9 @@ use std::{sync::Arc, time::Duration};
 /// # Ok::<_, seedpod::Error>(()) }).unwrap();
 /// ```
 ///
+/// To see everything that happens, observe the network that is given to the [builder](Builder::network), and watch the
+/// store from its start under the prefix `""`.
+///
 /// # Guarantees
 /// - Under paused time on one thread, in memory, everything repeats by the [seed](Builder::seed): names, addresses,
 ///   victims, every byte on the network and every change in the store.

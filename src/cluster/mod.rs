@@ -9,14 +9,34 @@
 //! - [`schedule`]: which node a pod goes to, pure
 //! - [`rollout`]: how a Deployment moves from one template to the next, pure
 //! - [`service`]: addresses that stay while pods come and go
+//!
+//! Inside, `plane` holds what all parts share and the rules by which objects are written; `controllers` and `kubelet` are
+//! [`reconcile`](crate::control::reconcile) pumps around the pure decisions, run as containers of one pod.
+//!
+//! # What is like Kubernetes
+//!
+//! | | acted on | kept, not acted on | not there |
+//! | --- | --- | --- | --- |
+//! | pods | images, command, args, env (values, fields, resources, config maps, secrets), `envFrom`, ports, probes, hooks, init containers, sidecars, restarts, grace | security context, pull policy, host network, affinity, `subPath`, limits | ephemeral containers |
+//! | volumes | `emptyDir`, `configMap`, `secret`, with changes while the pod runs | claims and host paths: empty volumes in memory | storage classes |
+//! | scheduling | requests, number of pods, node selector, taints, cordon, topology spread | affinity, priority | preemption |
+//! | Deployment, ReplicaSet | rolling update and recreate, proportional scaling, revisions, history, progress deadline, deletion cost | adoption of strays | |
+//! | Service | cluster addresses, headless, external names, named ports, `publishNotReadyAddresses`, p2c in the place of random | session affinity, node ports, load balancers | |
+//! | names | `service.namespace.svc.cluster.local`, pods of headless services, pods by address, search lists | | names outside of the cluster |
+//! | nodes | cordon, drain; each is always ready | | node failure, eviction by taint |
+//! | objects | owners and garbage, namespaces, generations, events counted and bounded | finalizers, service accounts | |
+//!
+//! Other kinds are refused when they are applied.
 
 mod apply;
 mod available;
 mod builder;
+mod control_plane;
 mod controllers;
 mod demand;
 mod drain;
 mod expose;
+mod furnish;
 mod handle;
 mod identity;
 mod kubelet;

@@ -35,7 +35,7 @@ impl<V: Clone + Send + Sync + 'static> Feed for Source<V> {
         Box::pin(async move {
             let mut watch = store.watch(&prefix, Start);
             let mut known = Known::default();
-            let mut again = resync.map(|period| time::now() + period);
+            let mut again = resync.map(|period| time::after(time::now(), period));
             let add = |change: &Change<V>| concerns(change).into_iter().for_each(|key| queue.add(key));
             loop {
                 let over = async {
@@ -48,7 +48,7 @@ impl<V: Clone + Send + Sync + 'static> Feed for Source<V> {
                     biased;
                     () = over => {
                         known.all().for_each(|change| add(&change));
-                        again = resync.map(|period| time::now() + period);
+                        again = resync.map(|period| time::after(time::now(), period));
                     }
                     batch = watch.next() => match batch {
                         Some(batch) => batch.into_iter().for_each(|change| known.apply(change, add)),

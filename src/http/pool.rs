@@ -116,8 +116,8 @@ impl Pool {
     /// A connection that is free, the last one given back first; else a new one. Whether it was used before.
     pub(super) async fn http1(&self, target: &Target) -> Result<(http1::SendRequest<Body>, bool)> {
         loop {
-            let Some(Idle { since, mut sender }) = target.idle.lock().pop_back() else { break };
-            if since + self.limits.idle_for > time::now() && (sender.is_ready() || sender.ready().await.is_ok()) {
+            let Some(Idle { since, sender }) = target.idle.lock().pop_back() else { break };
+            if time::after(since, self.limits.idle_for) > time::now() && sender.is_ready() {
                 return Ok((sender, true));
             }
         }
@@ -156,11 +156,27 @@ impl Pool {
             .map_err(|late| Error::new(late.kind(), "no connection in time").at(&*target.address))?
     }
 
-    /// Takes back a connection that is free again.
-    fn give_back(self: &Arc<Self>, target: &Target, sender: http1::SendRequest<Body>) {
+    /// Takes back a connection whose response is over, as soon as its request is as well: a server may answer before it
+    /// has read all, and the next request must not wait for that.
+    fn take_back(self: &Arc<Self>, target: &Arc<Target>, mut sender: http1::SendRequest<Body>) {
         if sender.is_closed() || self.limits.idle == 0 {
             return;
         }
+        if sender.is_ready() {
+            return self.keep(target, sender);
+        }
+        let (pool, target) = (Arc::downgrade(self), target.clone());
+        self.host.scope().spawn(async move {
+            if sender.ready().await.is_ok()
+                && let Some(pool) = pool.upgrade()
+            {
+                pool.keep(&target, sender);
+            }
+        });
+    }
+
+    /// Keeps a connection that is free.
+    fn keep(self: &Arc<Self>, target: &Target, sender: http1::SendRequest<Body>) {
         let mut idle = target.idle.lock();
         let oldest = if idle.len() >= self.limits.idle { idle.pop_front() } else { None };
         idle.push_back(Idle { since: time::now(), sender });
@@ -169,7 +185,7 @@ impl Pool {
         if !self.sweeping.load(Relaxed) && !self.sweeping.swap(true, Relaxed) {
             let (pool, idle_for) = (Arc::downgrade(self), self.limits.idle_for);
             self.host.scope().spawn(async move {
-                let mut next = time::now() + idle_for;
+                let mut next = time::after(time::now(), idle_for);
                 loop {
                     time::sleep_until(next).await;
                     let Some(found) = pool.upgrade().and_then(|pool| pool.sweep()) else { return };
@@ -189,11 +205,11 @@ impl Pool {
         targets.retain(|_, target| {
             let mut idle = target.idle.lock();
             while let Some(oldest) = idle.front()
-                && oldest.since + self.limits.idle_for <= now
+                && time::after(oldest.since, self.limits.idle_for) <= now
             {
                 stale.extend(idle.pop_front());
             }
-            let front = idle.front().map(|oldest| oldest.since + self.limits.idle_for);
+            let front = idle.front().map(|oldest| time::after(oldest.since, self.limits.idle_for));
             drop(idle);
             next = [next, front].into_iter().flatten().min();
             front.is_some() || Arc::strong_count(target) > 1 || target.is_shared()
@@ -236,7 +252,7 @@ impl Pooled {
     fn settle(&mut self) {
         if let Some(Home { pool, target, sender, permit }) = self.home.take() {
             if let Some(sender) = sender {
-                pool.give_back(&target, sender);
+                pool.take_back(&target, sender);
             }
             drop(permit); // after the connection is back, so that whoever waits finds it
         }

@@ -10,7 +10,7 @@ use crate::{
     net::{Connection, Listener, Scope},
 };
 use bytes::Bytes;
-use futures::future::BoxFuture;
+use futures::{FutureExt, future::BoxFuture};
 use http::{Request, Response};
 use hyper::body::Incoming;
 use hyper_util::{
@@ -27,7 +27,10 @@ use std::{
     task::{Context, Poll},
     time::Duration,
 };
-use tokio::{select, sync::Semaphore};
+use tokio::{
+    select,
+    sync::{OwnedSemaphorePermit, Semaphore},
+};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 /// How long a connection may have nothing under way: hyper's time for headers, which is also its time for idle ones.
@@ -78,8 +81,8 @@ pub struct Serve<S, U = Pending<()>> {
 }
 
 impl<S, U> Serve<S, U> {
-    /// Ends gracefully when this future does: accepts nothing more, lets what is under way come to its end, closes
-    /// what is idle, and returns. How long that may take is up to the caller, who can kill the scope.
+    /// Ends gracefully when this future does: accepts nothing more but what waits already, lets what is under way come
+    /// to its end, closes what is idle, and returns. How long that may take is up to the caller, who can kill the scope.
     pub fn until<V: Future>(self, until: V) -> Serve<S, V> {
         let Serve { listener, service, connections, .. } = self;
         Serve { listener, service, until, connections }
@@ -163,6 +166,21 @@ where
     let date = Arc::new(DateHeader::new(listener.host().net().wall_clock()));
     let builder = builder(scope.clone());
     let (open, room) = (TaskTracker::new(), Arc::new(Semaphore::new(connections)));
+    let begin = {
+        let (scope, open, stop) = (scope.clone(), open.clone(), stop.clone());
+        // all by value: a service need not be `Sync`
+        move |permit, connection| {
+            let activity = Arc::<Activity>::default();
+            let peer = Peer::of(&connection);
+            let handler = Handler::new(service.clone(), date.clone(), activity.clone(), peer);
+            let (builder, stop) = (builder.clone(), stop.clone());
+            scope.spawn(open.track_future(async move {
+                let _permit: OwnedSemaphorePermit = permit;
+                let serving = builder.serve_connection_with_upgrades(TokioIo::new(connection), handler);
+                attend(pin!(serving), &stop, activity).await;
+            }));
+        }
+    };
     loop {
         let next = async {
             // a semaphore that nobody closes always gives
@@ -170,15 +188,13 @@ where
             Ok::<_, Error>((permit, listener.accept().await?))
         };
         let (permit, connection) = select! { biased; () = stop.cancelled() => break, next = next => next? };
-        let activity = Arc::<Activity>::default();
-        let peer = Peer::of(&connection);
-        let handler = Handler::new(service.clone(), date.clone(), activity.clone(), peer);
-        let (builder, stop) = (builder.clone(), stop.clone());
-        scope.spawn(open.track_future(async move {
-            let _permit = permit;
-            let serving = builder.serve_connection_with_upgrades(TokioIo::new(connection), handler);
-            attend(pin!(serving), &stop, activity).await;
-        }));
+        begin(permit, connection);
+    }
+    // what had come before the end is under way as well: closing the port now would reset it
+    while let Ok(permit) = room.clone().try_acquire_owned()
+        && let Some(Ok(connection)) = listener.accept().now_or_never()
+    {
+        begin(permit, connection);
     }
     drop(listener);
     open.close();
@@ -197,6 +213,10 @@ async fn attend<S, B>(
     B: http_body::Body<Data = Bytes> + Send + 'static,
     B::Error: Into<BoxError>,
 {
+    // a request that is there already is under way, even where the end came before its connection's first turn
+    if let Some(ended) = serving.as_mut().now_or_never() {
+        return note(ended);
+    }
     let ended = select! {
         biased;
         () = stop.cancelled() => {
@@ -209,6 +229,10 @@ async fn attend<S, B>(
         }
         ended = &mut serving => ended,
     };
+    note(ended);
+}
+
+fn note(ended: Result<(), BoxError>) {
     if let Err(error) = ended {
         tracing::debug!(error = &*error, "a connection failed"); // its peer's doing, most often: not ours to fail
     }

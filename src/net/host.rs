@@ -19,7 +19,7 @@ use tokio::net::TcpSocket;
 
 /// Redirects a host's traffic to ports of its proxy, unseen by who connects and by who listens.
 ///
-/// The proxy finds the true destination in [`Connection::original_destination`]; its own connections are made from an
+/// The proxy finds the true destination in [`Connection::original_destination`](crate::net::Connection::original_destination); its own connections are made from an
 /// [exempt](Host::exempt) host. Connections within the host are left alone.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Intercept {

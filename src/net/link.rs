@@ -37,7 +37,7 @@ pub(super) struct Delay {
 
 impl Delay {
     fn arrival(&mut self) -> Instant {
-        time::now() + (self.latency)(self.from, self.to, &mut self.rng)
+        time::after(time::now(), (self.latency)(self.from, self.to, &mut self.rng))
     }
 }
 

@@ -8,7 +8,7 @@ use crate::{
             Arc,
             atomic::{AtomicU64, Ordering},
         },
-        time::now,
+        time::{after, now},
     },
     net::{Host, Net},
 };
@@ -151,12 +151,7 @@ impl Pod {
     pub fn begin_stop(&self, grace: Duration) {
         match grace.is_zero() {
             true => self.kill(),
-            false => {
-                let now = now();
-                // longer than the clock can tell is as good as any time that nobody waits for
-                let kill_at = now.checked_add(grace).unwrap_or(now + Duration::from_secs(86_400 * 365));
-                self.keeper.tell(Event::Stop { kill_at });
-            }
+            false => self.keeper.tell(Event::Stop { kill_at: after(now(), grace) }),
         }
     }
 

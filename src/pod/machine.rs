@@ -13,7 +13,7 @@ use super::{
 };
 use crate::base::{
     sync::Arc,
-    time::{Instant, WallClock},
+    time::{Instant, WallClock, after},
 };
 use std::{net::IpAddr, time::Duration};
 
@@ -159,7 +159,7 @@ impl Machine {
         if self.kill_at.is_none() {
             self.advance_start(now);
         }
-        let grace = now + self.grace;
+        let grace = after(now, self.grace);
         let unhealthy = |slot: &Slot| slot.failed && matches!(slot.run, Run::Running { .. });
         for index in 0..self.slots.len() {
             if self.slots.get(index).is_some_and(unhealthy) {
@@ -201,7 +201,7 @@ impl Machine {
             }
             if slot.role() != Role::Main && !slot.passed {
                 if matches!(slot.run, Run::Terminated(_)) {
-                    self.kill_at = Some(now + self.grace); // it failed for good: so has the pod
+                    self.kill_at = Some(after(now, self.grace)); // it failed for good: so has the pod
                 }
                 return;
             }
@@ -212,7 +212,7 @@ impl Machine {
         }
         let over = |slot: &Slot| slot.role() != Role::Main || matches!(slot.run, Run::Terminated(_));
         if self.slots.iter().all(over) {
-            self.kill_at = Some(now + self.grace); // the sidecars have nobody left to serve
+            self.kill_at = Some(after(now, self.grace)); // the sidecars have nobody left to serve
         }
     }
 

@@ -5,8 +5,8 @@ use crate::{
     base::{BoxError, Error, Kind, Result, sync::Arc},
     net::Connection,
 };
-use futures::future::BoxFuture;
-use tokio::sync::Semaphore;
+use futures::{FutureExt, future::BoxFuture};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tower::{Service, ServiceExt};
 
 /// Serves the connections on a port of the pod with this service: a container.
@@ -33,7 +33,8 @@ pub fn serve<S>(port: u16, service: S) -> Serve<S> {
 ///
 /// 1. It listens, and says that it is [ready](Context::ready).
 /// 2. Each connection gets a clone of the service, which is driven to readiness inside the connection's own task.
-/// 3. Asked to stop, it closes the port, waits for the calls that run, and ends well. The pod's grace bounds that.
+/// 3. Asked to stop, it takes in who waits already, closes the port, waits for the calls that run, and ends well. The
+///    pod's grace bounds that.
 ///
 /// At the limit of connections it accepts no more: they wait in the backlog of the port, and beyond that are refused. An
 /// error of the service ends its connection and is logged; a panic too, and is counted in the scope.
@@ -87,16 +88,27 @@ where
             () = &mut stopped => break,
             accepted = accept => accepted?,
         };
-        let (service, log) = (service.clone(), context.clone());
-        context.spawn(async move {
-            let peer = connection.peer_addr();
-            if let Err(error) = service.oneshot(connection).await {
-                log.log(format!("connection from {peer}: {}", Error::adopt(error, Kind::Failed).chain()));
-            }
-            drop(place);
-        });
+        context.spawn(attend(service.clone(), connection, context.clone(), place));
+    }
+    // who had come before the stop is served: closing the port now would reset them
+    while let Ok(place) = places.clone().try_acquire_owned()
+        && let Some(Ok(connection)) = listener.accept().now_or_never()
+    {
+        context.spawn(attend(service.clone(), connection, context.clone(), place));
     }
     drop(listener);
     let all = u32::try_from(limit).unwrap_or(u32::MAX);
     places.acquire_many(all).await.map(drop).map_err(|error| Error::adopt(error, Kind::Closed))
+}
+
+async fn attend<S>(service: S, connection: Connection, context: Context, place: OwnedSemaphorePermit)
+where
+    S: Service<Connection, Response = ()>,
+    S::Error: Into<BoxError> + 'static,
+{
+    let peer = connection.peer_addr();
+    if let Err(error) = service.oneshot(connection).await {
+        context.log(format!("connection from {peer}: {}", Error::adopt(error, Kind::Failed).chain()));
+    }
+    drop(place);
 }

@@ -40,14 +40,12 @@ use std::{fmt, time::Duration};
 /// ```
 pub struct Memory {
     table: Lock<Table>,
-    /// What stands for the time where none is needed: reading the clock is a tenth of a call.
-    start: Instant,
 }
 
 impl Memory {
     /// A broker without topics.
     pub fn new() -> Memory {
-        Memory { table: Lock::default(), start: time::now() }
+        Memory { table: Lock::default() }
     }
 
     /// Decides under the lock, and does what follows from it outside.
@@ -64,9 +62,7 @@ impl Memory {
     }
 
     fn try_settle(&self, step: &mut Step) -> Result<(), Refused> {
-        let Step { retries, rejects, extensions, publishes, .. } = &*step;
-        let timeless = retries.is_empty() && rejects.is_empty() && extensions.is_empty() && publishes.is_empty();
-        let now = if timeless { self.start } else { time::now() };
+        let now = time::now();
         self.decide(|table, effects| table.settle(now, step, effects))
     }
 

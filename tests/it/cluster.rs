@@ -2,6 +2,7 @@
 
 mod control;
 mod determinism;
+mod edges;
 mod expose;
 mod life;
 mod objects;

@@ -4,6 +4,7 @@ mod kill;
 mod memory;
 mod names;
 mod replay;
+mod schedules;
 mod streams;
 
 use seedpod::net::{Connection, Host, HostOptions, Net};

@@ -91,7 +91,16 @@ delegate!(
     },
     |_own, settled| settled
 );
+delegate!(Mute, |_own, leased| leased, |_own, settled| async move {
+    drop(settled);
+    std::future::pending().await
+});
 delegate!(Flaky, |own, lease| own.perhaps(lease), |own, settled| own.perhaps(settled));
+
+/// Never answers who settles, nor who asks it to extend a lease.
+struct Mute {
+    inner: Arc<dyn Broker>,
+}
 
 struct Shop {
     broker: Arc<dyn Broker>,
@@ -278,6 +287,30 @@ async fn a_lost_lease_cancels_the_handler() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_handler_is_gone_before_another_gets_its_message_though_the_broker_says_nothing() {
+    let shop = Shop::new().await;
+    shop.order([1]).await;
+    let held = Arc::new(());
+    let own = Arc::downgrade(&held);
+    let pump = shop.pump_on(Arc::new(Mute { inner: shop.broker.clone() }), move |_| {
+        let held = own.upgrade();
+        async move {
+            std::future::pending::<()>().await;
+            drop(held);
+            Ok(())
+        }
+    });
+    let other = async {
+        time::sleep(SECOND).await;
+        assert_eq!(Arc::strong_count(&held), 2);
+        assert_eq!(shop.broker.lease(&shop.orders.subscription("mailer"), Want::one()).await.unwrap().len(), 1);
+        assert_eq!(Arc::strong_count(&held), 1, "two have it in hand");
+    };
+    let (ended, ()) = tokio::join!(pump.hold(10 * SECOND).run_until(time::sleep(9 * SECOND)), other);
+    ended.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
 async fn killed_with_a_message_in_hand_it_comes_back_when_the_lease_has_run_out() {
     let shop = Shop::new().await;
     shop.order(0..3).await;
@@ -426,4 +459,61 @@ async fn pods_of_one_map_share_their_brokers_and_configuration_chooses() {
     let bare = PodSpec::new("c").restart(RestartPolicy::Never).container(ContainerSpec::new("app", container));
     let pod = Pod::start(bare, &net).unwrap();
     assert_eq!(pod.finished().await, Phase::Failed);
+}
+
+/// Lost wake-ups show only between threads: publishers that wait for room, workers that wait for messages.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn between_threads_nobody_waits_in_vain() {
+    const EACH: u32 = 3000;
+    let (broker, jobs): (Arc<dyn Broker>, _) = (Arc::new(Memory::new()), Topic::new("jobs"));
+    broker.declare(&jobs, TopicOptions::new().subscription("workers").capacity(16)).await.unwrap();
+    let done = Arc::new(Lock::new(Vec::new()));
+    let producers: Vec<_> = (0..4)
+        .map(|producer| {
+            let (broker, jobs) = (broker.clone(), jobs.clone());
+            tokio::spawn(async move {
+                for number in producer * EACH..(producer + 1) * EACH {
+                    broker.send(Publish::json(&jobs, Id::of(number.to_string()), number)).await.unwrap();
+                }
+            })
+        })
+        .collect();
+    let finished = Arc::new(tokio::sync::Notify::new());
+    let handler = {
+        let (done, finished) = (done.clone(), finished.clone());
+        tower::service_fn(move |message: Message| {
+            let (done, finished) = (done.clone(), finished.clone());
+            async move {
+                tokio::task::yield_now().await;
+                let mut done = done.lock();
+                done.push(message.json::<u32>()?);
+                if done.len() == 4 * EACH as usize {
+                    finished.notify_one();
+                }
+                Ok::<_, Error>(())
+            }
+        })
+    };
+    let net = Net::memory().build();
+    let pods: Vec<_> = (0..3)
+        .map(|number| {
+            let pump = queue::consume(broker.clone(), jobs.subscription("workers"), handler.clone()).concurrency(4);
+            let spec = PodSpec::new(format!("worker-{number}")).container(ContainerSpec::new("worker", pump));
+            Pod::start(spec, &net).unwrap()
+        })
+        .collect();
+    let all = async {
+        for producer in producers {
+            producer.await.unwrap();
+        }
+        finished.notified().await;
+        for pod in pods {
+            pod.stop(10 * SECOND).await;
+        }
+    };
+    tokio::time::timeout(120 * SECOND, all).await.expect("somebody waits in vain");
+    let mut done = std::mem::take(&mut *done.lock());
+    done.sort_unstable();
+    assert_eq!(done, (0..4 * EACH).collect::<Vec<_>>(), "each exactly once: no lease ran out");
+    assert_eq!(broker.inspect(&jobs).await.unwrap().stored, 0);
 }

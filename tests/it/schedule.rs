@@ -1,10 +1,11 @@
-//! Seeded fault schedules: how many, and how a failing one is told.
+//! Seeded fault schedules: how many, what they hit, and how a failing one is told.
 //!
 //! `SEEDPOD_SCHEDULES` says how many (200 by default); `SEEDPOD_SEED` runs just that one.
 
 use seedpod::base::Seed;
 use std::{
     collections::BTreeMap,
+    fmt::{Debug, Write},
     panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
 };
 
@@ -18,33 +19,83 @@ impl Hits {
     }
 }
 
-/// Runs the schedules of this subject, prints the hit table, and holds every fault listed to at least one hit in ten
-/// schedules. `test` is the path of the test, for the command that replays a failure.
-pub(crate) fn run(test: &str, faults: &[&'static str], mut one: impl FnMut(Seed, &mut Hits)) {
-    let number = |name: &str| std::env::var(name).ok().and_then(|text| text.parse::<u64>().ok());
-    let only = number("SEEDPOD_SEED");
-    let count = only.map_or_else(|| number("SEEDPOD_SCHEDULES").unwrap_or(200), |_| 1);
-    let first = only.unwrap_or(0);
-    let mut hits = Hits::default();
-    for seed in first..first + count {
-        if let Err(panic) = catch_unwind(AssertUnwindSafe(|| one(Seed::new(seed), &mut hits))) {
-            eprintln!(
-                "seed {seed} fails; replay it: SEEDPOD_SEED={seed} cargo test --test it {test} -- --exact --nocapture"
-            );
-            resume_unwind(panic);
+/// The schedules of one subject.
+pub(crate) struct Subject {
+    /// The path of the test, for the command that replays a failure.
+    pub(crate) test: &'static str,
+    /// What may happen. Each must meet something in flight in at least one schedule of ten, on the average.
+    pub(crate) faults: &'static [&'static str],
+    /// One of how many is run, where each is a whole world of its own.
+    pub(crate) one_in: u64,
+}
+
+/// Every so many schedules one is run twice: what it returns must be the same, or its seed would not replay it.
+const REPLAYED: u64 = 20;
+
+impl Subject {
+    /// Runs the schedules, prints the hit table, and holds every fault to its share. A schedule returns what tells its
+    /// course from another's.
+    pub(crate) fn run<T: PartialEq + Debug>(&self, mut one: impl FnMut(Seed, &mut Hits) -> T) {
+        let number = |name: &str| std::env::var(name).ok().and_then(|text| text.parse::<u64>().ok());
+        let only = number("SEEDPOD_SEED");
+        let asked = number("SEEDPOD_SCHEDULES").unwrap_or(200);
+        let count = only.map_or((asked / self.one_in).max(1), |_| 1);
+        let first = only.unwrap_or(0);
+        let mut total = Hits::default();
+        for seed in first..first + count {
+            let mut hits = Hits::default();
+            let run = catch_unwind(AssertUnwindSafe(|| {
+                let course = one(Seed::new(seed), &mut hits);
+                if seed % REPLAYED == 0 || only.is_some() {
+                    assert_eq!(one(Seed::new(seed), &mut Hits::default()), course, "one seed took two courses");
+                }
+            }));
+            if let Err(panic) = run {
+                let release = if cfg!(debug_assertions) { "" } else { "--release " };
+                eprintln!(
+                    "seed {seed} fails; replay it: SEEDPOD_SEED={seed} cargo test {release}--test it {} -- --exact --nocapture",
+                    self.test
+                );
+                resume_unwind(panic);
+            }
+            for (fault, hit) in hits.0 {
+                *total.0.entry(fault).or_default() += hit;
+            }
         }
+        println!("{}", self.table(count, &total));
+        if only.is_some() {
+            return;
+        }
+        for fault in self.faults {
+            let hit = total.0.get(fault).copied().unwrap_or(0);
+            assert!(hit * 10 >= count, "{fault} met something in flight only {hit} times in {count} schedules");
+        }
+        let all: u64 = total.0.values().sum();
+        assert!(all >= 3 * count, "{all} faults in {count} schedules are fewer than three each");
     }
-    println!("{count} schedules of {test}: hits {:?}", hits.0);
-    if only.is_none() {
-        for fault in faults {
-            let hit = hits.0.get(fault).copied().unwrap_or(0);
-            assert!(hit * 10 >= count, "{fault} hit something in flight only {hit} times in {count} schedules");
+
+    fn table(&self, count: u64, total: &Hits) -> String {
+        let mut text = format!("{}: {count} schedules", self.test);
+        if self.one_in > 1 {
+            let _ = write!(text, " (one for each {} asked for)", self.one_in);
         }
+        for fault in self.faults.iter().filter(|fault| !total.0.contains_key(*fault)) {
+            let _ = write!(text, "\n  {:>7} {fault}", 0);
+        }
+        for (fault, hit) in &total.0 {
+            let _ = write!(text, "\n  {hit:>7} {fault}");
+        }
+        text
     }
 }
 
 /// Runs a future on a paused current-thread runtime under this seed, as a simulation.
 pub(crate) fn simulate<F: Future>(seed: Seed, future: F) -> F::Output {
     let _simulation = seed.simulate();
-    tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap().block_on(future)
+    tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap().block_on(future)
+}
+
+/// How many tasks this runtime has.
+pub(crate) fn alive() -> usize {
+    tokio::runtime::Handle::current().metrics().num_alive_tasks()
 }

@@ -1,3 +1,8 @@
 //! The bare things: what an expert writes by hand for one case, a file each.
 
+pub mod channel;
+pub mod connections;
+pub mod http;
 pub mod p2c;
+pub mod round_trip;
+pub mod tasks;

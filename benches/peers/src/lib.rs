@@ -1,27 +1,43 @@
 //! The harness that all subjects share: CPU time, interleaved, median of several rounds.
 //!
 //! A [`Group`] is one case of a subject: ours, the bare thing and the peers, each a closure that does so many operations.
-//! Rounds go over all of them in turn, so that whatever else the machine does hits each alike. It prints a table and
-//! closes with one line:
+//! Rounds go over all of them in turn, so that whatever else the machine does hits each alike. A [`Footprint`] is a case
+//! about memory: how much resident memory each thing takes, a process for each, so that none finds what another freed.
+//! Both print a table and close with one line:
 //!
 //! ```text
 //! verdict replicas/typed/10 ours_over_target=0.52 ahead_of_best_peer=14.1
 //! ```
 //!
-//! Arguments: a word selects the groups whose name contains it. `PEERS_ROUNDS` (11) and `PEERS_SLICE_MS` (20) set how long
+//! The first is ours divided by its [`Target`] (at most 1 passes), the worst where there are several; the second how many
+//! times ahead of the best peer ours is.
+//!
+//! Arguments: a word selects the cases whose name contains it. `PEERS_ROUNDS` (11) and `PEERS_SLICE_MS` (20) set how long
 //! it measures. Built with `--features allocations` it counts allocations instead. Where `valgrind` is at hand, the bare
 //! thing's and our instructions per operation are printed too.
 
 #![allow(clippy::disallowed_macros, reason = "a program that prints a table")]
 #![cfg_attr(feature = "allocations", allow(dead_code, reason = "counting knows no target in time"))]
 
+#[cfg(not(feature = "allocations"))]
+mod apart;
+#[cfg(feature = "allocations")]
+#[path = "uncounted.rs"]
+mod apart;
 pub mod bare;
+mod footprint;
 #[cfg(feature = "allocations")]
 #[path = "allocations.rs"]
 mod measure;
 #[cfg(not(feature = "allocations"))]
 #[path = "time.rs"]
 mod measure;
+mod table;
+mod target;
+
+pub use apart::apart;
+pub use footprint::Footprint;
+pub use target::Target;
 
 use std::{env, hint::black_box};
 
@@ -40,26 +56,25 @@ enum Role {
     Beside,
 }
 
-/// What must hold of ours.
-#[derive(Clone, Copy)]
-pub struct Target {
-    /// Nanoseconds per operation, at most.
-    pub nanos: f64,
-    /// How many times ahead of the best peer, at least.
-    pub ahead: Option<f64>,
-}
-
-/// One case of a subject and all who compete in it.
+/// One case of a subject and all who compete in it: time per operation.
 pub struct Group<'a> {
     name: String,
     target: Target,
+    counted: u64,
     cases: Vec<(Role, String, Work<'a>)>,
 }
 
 impl<'a> Group<'a> {
     /// A case of this name, as `subject/case`.
     pub fn new(name: impl Into<String>, target: Target) -> Self {
-        Group { name: name.into(), target, cases: Vec::new() }
+        Group { name: name.into(), target, counted: COUNTED, cases: Vec::new() }
+    }
+
+    /// How many operations callgrind is shown: 20,000 unless said otherwise; none: instructions say nothing here.
+    #[must_use]
+    pub fn counted(mut self, operations: u64) -> Self {
+        self.counted = operations;
+        self
     }
 
     /// Ours.
@@ -93,28 +108,37 @@ impl<'a> Group<'a> {
 
     /// Measures and prints.
     pub fn run(mut self) {
-        let arguments: Vec<String> = env::args().skip(1).collect();
-        if let [flag, group, case] = &arguments[..]
-            && flag == "--counted"
-        {
-            // we are the child under callgrind
-            for (_, name, work) in self.cases.iter_mut().filter(|(_, name, _)| *group == self.name && name == case) {
-                work(COUNTED / 4); // warm: first calls fill caches
+        if let Some(case) = child("--counted", &self.name) {
+            // we are under callgrind
+            for (_, name, work) in self.cases.iter_mut().filter(|(_, name, _)| *name == case) {
+                work(self.counted / 4); // warm: first calls fill caches
                 black_box(name);
-                seedpod_peers_counted_region(work);
+                apart::counting(true);
+                seedpod_peers_counted_region(work, self.counted);
             }
             return;
         }
-        if arguments.first().is_some_and(|word| word.starts_with("--") || !self.name.contains(word.as_str())) {
-            return;
+        if selected(&self.name) {
+            measure::measure(&mut self);
         }
-        measure::measure(&mut self);
     }
 }
 
 /// What callgrind collects; found by its name.
 #[inline(never)]
-fn seedpod_peers_counted_region(work: &mut Work<'_>) {
-    work(COUNTED);
+fn seedpod_peers_counted_region(work: &mut Work<'_>, operations: u64) {
+    work(operations);
     black_box(());
+}
+
+/// The case that this process is to run as a child of another, if it is one of this group.
+fn child(flag: &str, group: &str) -> Option<String> {
+    let mut arguments = env::args().skip(1);
+    let ours = arguments.next().as_deref() == Some(flag) && arguments.next().as_deref() == Some(group);
+    ours.then(|| arguments.next()).flatten()
+}
+
+/// Whether the arguments ask for this group.
+fn selected(group: &str) -> bool {
+    env::args().nth(1).is_none_or(|word| !word.starts_with("--") && group.contains(word.as_str()))
 }

@@ -6,7 +6,7 @@ use super::{
     volumes::Filled,
 };
 use crate::{
-    base::Seed,
+    base::{Error, Kind, Seed},
     cluster::{
         object::{Container, Handler, IntOrString, Probe as Declared, RestartPolicy as Policy},
         service,
@@ -102,17 +102,32 @@ fn number(port: Option<&IntOrString>, ports: &[Port]) -> Option<u16> {
     }
 }
 
+/// Why a check or hook cannot be made: it names a port that its container does not have.
+fn no_port(port: Option<&IntOrString>) -> Error {
+    let port = port.map_or_else(String::new, ToString::to_string);
+    Error::new(Kind::Invalid, format!("couldn't find port: {port}"))
+}
+
+/// A check that fails for this reason whenever it is made, as Kubernetes' do: a probe that is written wrongly must not
+/// pass for one that is not there.
+fn failing(why: Error) -> Check {
+    Probe::function(move |_| std::future::ready(Err::<(), _>(why.clone()))).check
+}
+
 fn probe(declared: &Declared, ports: &[Port]) -> Option<Probe> {
     let check = if let Some(exec) = &declared.exec {
         Check::Exec(exec.command.clone())
     } else if let Some(get) = &declared.http_get {
-        Check::Http {
-            port: number(get.port.as_ref(), ports)?,
-            path: get.path.clone().unwrap_or_else(|| "/".into()),
-            headers: get.http_headers.iter().map(|header| (header.name.clone(), header.value.clone())).collect(),
-        }
+        number(get.port.as_ref(), ports).map_or_else(
+            || failing(no_port(get.port.as_ref())),
+            |port| Check::Http {
+                port,
+                path: get.path.clone().unwrap_or_else(|| "/".into()),
+                headers: get.http_headers.iter().map(|header| (header.name.clone(), header.value.clone())).collect(),
+            },
+        )
     } else if let Some(tcp) = &declared.tcp_socket {
-        Check::Tcp(number(tcp.port.as_ref(), ports)?)
+        number(tcp.port.as_ref(), ports).map_or_else(|| failing(no_port(tcp.port.as_ref())), Check::Tcp)
     } else {
         let grpc = declared.grpc.as_ref()?;
         Check::Grpc { port: u16::try_from(grpc.port).ok()?, service: grpc.service.clone().unwrap_or_default() }
@@ -132,7 +147,13 @@ fn hook(declared: &Handler, ports: &[Port]) -> Option<Hook> {
     }
     if let Some(get) = &declared.http_get {
         let path = get.path.clone().unwrap_or_else(|| "/".into());
-        return Some(Hook::Http { port: number(get.port.as_ref(), ports)?, path });
+        return Some(match number(get.port.as_ref(), ports) {
+            Some(port) => Hook::Http { port, path },
+            None => {
+                let why = no_port(get.port.as_ref());
+                Hook::function(move |_| std::future::ready(Err::<(), _>(why.clone())))
+            }
+        });
     }
     let seconds = declared.sleep.as_ref()?.seconds;
     Some(Hook::Sleep(std::time::Duration::from_secs(seconds.max(0).unsigned_abs())))

@@ -16,6 +16,9 @@ pub const REPEATS: usize = 10_000;
 pub const DEPTH: usize = 64;
 /// This many mistakes are listed; of the others only the number is told.
 pub const MISTAKES: usize = 100;
+/// To find all values of a wrong type an object is read again, as often as makes this many bytes: of a large one some
+/// mistakes are told only when the first have been mended.
+pub const READ_AGAIN: usize = 16 << 20;
 
 /// How YAML is read: YAML 1.2's booleans, `0644` an octal number, everything bounded.
 pub(super) fn yaml() -> Options {

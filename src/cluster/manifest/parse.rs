@@ -114,6 +114,9 @@ pub fn complete(json: Json<'_>) -> Result<Object> {
     objects.pop().ok_or_else(|| crate::base::Kind::Invalid.into())
 }
 
+/// A kind, a blank, and a name of 253 letters.
+const CALLED: usize = 280;
+
 #[derive(Default)]
 struct Reading {
     objects: Vec<Object>,
@@ -151,6 +154,7 @@ impl Reading {
         if let Some(name) = given.at(&["metadata", "name"]).and_then(Json::as_str) {
             called = format!("{called} {name}").trim().to_string();
         }
+        let called = short(called);
         if let Some(object) = examine(&given, &mut report) {
             let placeholder = given.at(&["metadata", "name"]).and_then(Json::as_str) != Some(object.name());
             match self.seen.get(object.key()) {
@@ -172,6 +176,15 @@ impl Reading {
         self.mistakes.end()?;
         Ok(self.objects)
     }
+}
+
+/// What an object is called in each of its mistakes: no longer than a good kind and name can be.
+fn short(mut called: String) -> String {
+    if let Some((end, _)) = called.char_indices().nth(CALLED) {
+        called.truncate(end);
+        called.push('…');
+    }
+    called
 }
 
 /// Everything about one object. Comes back with one wherever that makes sense, mistakes or not.

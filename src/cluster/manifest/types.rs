@@ -62,12 +62,17 @@ fn whole<T: DeserializeOwned>(object: &mut Json<'static>, report: &mut Report<'_
     read::<T>(object, &Path::ROOT, report, shown);
 }
 
-/// Reads again and again, each time without what was wrong the last time. `shown`: whether messages may show values.
+/// Reads again and again, each time without what was wrong the last time, as far as [`limits::READ_AGAIN`] goes. `shown`:
+/// whether messages may show values.
 fn read<T: DeserializeOwned>(json: &mut Json<'static>, path: &Path<'_>, report: &mut Report<'_>, shown: bool) {
     let mut last = None;
-    let mut tried = 0;
+    let (mut tried, mut bytes) = (0, 0);
     for _ in 0..4 * limits::MISTAKES {
         let text = json.canonical();
+        bytes += text.len();
+        if bytes > limits::READ_AGAIN && last.is_some() {
+            break;
+        }
         let mut deserializer = serde_json::Deserializer::from_str(&text);
         let Err(error) = serde_path_to_error::deserialize::<_, T>(&mut deserializer) else { return };
         let within: Vec<Segment> = error

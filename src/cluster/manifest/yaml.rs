@@ -88,6 +88,10 @@ fn refusal(error: &serde_saphyr::Error) -> String {
         ("alias expansion limit exceeded", format!("aliases repeat more than {} values", limits::REPEATS)),
         ("recursion limit exceeded", format!("is nested more than {} deep", limits::DEPTH)),
         ("budget breached: Depth", format!("is nested more than {} deep", limits::DEPTH)),
+        (
+            "budget breached: ScalarBytes",
+            format!("its texts have more than {} bytes, repeated ones too", limits::DOCUMENT_BYTES),
+        ),
         ("budget breached", format!("has more than {} values", limits::VALUES)),
         ("recursive references", "an alias stands within what it repeats".into()),
         ("non-finite float", "a number must be finite".into()),

@@ -22,9 +22,9 @@ use std::{
 pub struct Timestamp(u64);
 
 impl Timestamp {
-    /// This many seconds after the beginning of 1970.
+    /// This many seconds after the beginning of 1970; the end of the year 9999 at the latest.
     pub const fn unix_seconds(seconds: u64) -> Self {
-        Timestamp(seconds)
+        Timestamp(if seconds < LAST { seconds } else { LAST })
     }
 
     /// How many seconds after the beginning of 1970 it is.

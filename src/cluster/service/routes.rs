@@ -2,7 +2,7 @@
 
 use crate::{
     base::{Error, Kind, Outcome, Result, Seed, sync::Lock},
-    cluster::object::{EndpointSlice, ServiceSpec},
+    cluster::object::{EndpointSlice, Protocol, ServiceSpec},
     net::Route,
     serving::{Endpoints, Lease, Replicas},
 };
@@ -58,6 +58,9 @@ impl Routes {
         let mut ports = BTreeSet::new();
         for port in &spec.ports {
             let Ok(number) = u16::try_from(port.port) else { continue };
+            if port.protocol.unwrap_or_default() != Protocol::TCP {
+                continue; // the same number may be another protocol's, too; connections are TCP's alone
+            }
             ports.insert(number);
             let targets = targets(&port.name, slices);
             service.targets.extend(targets.values().map(SocketAddr::ip));

@@ -1,7 +1,7 @@
 //! When a check is due, and what its result changes.
 
 use super::Probe;
-use crate::base::time::Instant;
+use crate::base::time::{Instant, after};
 
 /// What a check found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,7 +27,7 @@ pub(crate) struct Prober {
 impl Prober {
     /// For an instance that has started to be probed now.
     pub(crate) fn new(probe: &Probe, now: Instant) -> Self {
-        Prober { next: now + probe.initial_delay, in_flight: false, row: 0, last: None, passing: None }
+        Prober { next: after(now, probe.initial_delay), in_flight: false, row: 0, last: None, passing: None }
     }
 
     /// What the thresholds have decided so far: nothing, passed, failed.
@@ -42,7 +42,7 @@ impl Prober {
             return false;
         }
         self.in_flight = true;
-        self.next = now + probe.period;
+        self.next = after(now, probe.period);
         true
     }
 

@@ -23,6 +23,11 @@ impl Directory {
         Directory { path, turn: Lock::new(()) }
     }
 
+    /// Where it is, there or not.
+    pub(super) fn place(&self) -> &Path {
+        &self.path
+    }
+
     /// Where it is; made first, where possible, so that who is told the path finds it.
     pub(super) fn path(&self) -> &Path {
         let _turn = self.turn.lock();

@@ -218,8 +218,8 @@ impl Default for Volume {
 impl fmt::Debug for Volume {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut debug = f.debug_struct("Volume");
-        if let Some(path) = self.path() {
-            debug.field("path", &path);
+        if let Files::Directory(directory) = &self.shared.files {
+            debug.field("path", &directory.place()); // to be printed is no use: it makes no directory
         }
         debug.field("read_only", &self.read_only).finish_non_exhaustive()
     }
@@ -275,7 +275,7 @@ mod tests {
         test(Volume::memory());
         let path = std::env::temp_dir().join(format!("seedpod-volume-{}", crate::base::Seed::ambient().get()));
         let volume = Volume::directory(&path);
-        assert!(!path.exists(), "created at first use");
+        assert!(format!("{volume:?}").contains("seedpod-volume") && !path.exists(), "created at first use");
         test(volume);
         std::fs::remove_dir_all(&path).unwrap();
     }

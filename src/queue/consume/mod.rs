@@ -93,6 +93,9 @@ where
     }
 }
 
+/// As good as for ever, and within what the clock can tell.
+const HOLD_MAX: Duration = Duration::from_secs(86_400 * 365);
+
 /// The pump that [`consume`] makes. Each setting stands for all of its workers.
 #[derive(Clone)]
 #[must_use = "it does nothing until it is run"]
@@ -119,7 +122,7 @@ impl<S> Consume<S> {
     /// How long a lease holds: a message whose worker was killed comes back after this. Default 30 s, as with SQS and
     /// NATS JetStream.
     pub fn hold(mut self, hold: Duration) -> Self {
-        self.hold = hold.max(Duration::from_millis(1));
+        self.hold = hold.clamp(Duration::from_millis(1), HOLD_MAX);
         self
     }
 

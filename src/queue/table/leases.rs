@@ -71,6 +71,13 @@ impl Leases {
         self.slots.get(at as usize).filter(|slot| slot.epoch == epoch)?.held.as_ref()
     }
 
+    /// Whether the slot is held under this epoch and has not run out.
+    #[inline]
+    pub(super) fn is_valid(&self, at: u32, epoch: u64, now: Instant) -> bool {
+        let slot = self.slots.get(at as usize);
+        slot.is_some_and(|slot| slot.epoch == epoch && slot.held.is_some() && slot.deadline > now)
+    }
+
     /// Under which epoch the slot is held now.
     pub(super) fn epoch(&self, at: u32) -> Option<u64> {
         let slot = self.slots.get(at as usize)?;

@@ -13,11 +13,15 @@ mod tests;
 pub(in crate::queue) use arrived::{Effects, Waiter};
 
 use super::{Attempts, Batch, DEAD_LETTERS, Delivery, Lease, Subscription, Topic, TopicOptions, TopicStats, Want};
-use crate::base::{Error, Few, Kind, Name, Result, hash::Map, time::Instant};
+use crate::base::{
+    Error, Few, Kind, Name, Result,
+    hash::Map,
+    time::{Instant, after as later},
+};
 use bytes::Bytes;
 use dedup::Dedup;
 use lanes::Lanes;
-use std::{ops::Range, sync::Arc, time::Duration};
+use std::{ops::Range, sync::Arc};
 use tokio::sync::{Notify, futures::OwnedNotified};
 
 /// Some items of a stored batch, with their history.
@@ -77,11 +81,6 @@ pub(in crate::queue) struct Table {
     weighing: Vec<u32>,
     epoch: u64,
     state: Map<Name, (u64, Bytes)>,
-}
-
-/// This long from now, or as far as the clock can tell.
-fn later(now: Instant, wait: Duration) -> Instant {
-    now.checked_add(wait).unwrap_or_else(|| now + Duration::from_secs(86_400 * 365 * 30))
 }
 
 impl Table {

@@ -19,7 +19,7 @@ impl Table {
         step: &mut Step,
         effects: &mut Effects,
     ) -> Result<(), Refused> {
-        self.check_leases(step)?;
+        self.check_leases(now, step)?;
         if !(step.retries.is_empty() && step.rejects.is_empty()) {
             self.check_parts(step)?;
         }
@@ -66,15 +66,19 @@ impl Table {
         self.subscriptions.get(at)?.leases.get(slot, lease.epoch)
     }
 
-    /// The fence: every lease of the step is still its holder's.
-    fn check_leases(&self, step: &Step) -> Result {
-        if let Some(lost) = step.acks.iter().find(|lease| self.held(lease).is_none()) {
+    /// The fence: every lease of the step is still its holder's, also where nobody has come for what it held.
+    fn check_leases(&self, now: Instant, step: &Step) -> Result {
+        let over = |lease: &&Lease| {
+            let (at, slot) = place(lease);
+            !self.subscriptions.get(at).is_some_and(|lanes| lanes.leases.is_valid(slot, lease.epoch, now))
+        };
+        if let Some(lost) = step.acks.iter().find(over) {
             return Err(self.lost(lost));
         }
         let retries = step.retries.iter().map(|retry| &retry.lease);
         let rejects = step.rejects.iter().map(|reject| &reject.lease);
         let extensions = step.extensions.iter().map(|(lease, _)| lease);
-        match retries.chain(rejects).chain(extensions).find(|lease| self.held(lease).is_none()) {
+        match retries.chain(rejects).chain(extensions).find(over) {
             Some(lost) => Err(self.lost(lost)),
             None => Ok(()),
         }

@@ -4,7 +4,7 @@
 use super::*;
 use crate::base::{Rng, Seed, time};
 use crate::queue::{Charge, Id, Json, Payload, Publish, Reject, Retry, Step};
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 /// Small: the model looks at everything, every time.
 const CAPACITY: usize = 60;

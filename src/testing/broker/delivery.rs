@@ -142,7 +142,15 @@ pub async fn lapsed_leases_come_back_and_are_fenced(broker: &dyn Broker) -> Resu
     refused(broker.settle(Step::new().extend(first.lease, MOMENT)).await, Kind::LeaseLost, "conformance.lapse");
     broker.ack(second.lease).await?;
     assert_eq!(broker.inspect(&topic).await?.stored, 0);
-    Ok(())
+
+    numbers(broker, &topic, [8]).await?;
+    let late = one(broker, &subscription, Want::one().hold(MOMENT)).await?;
+    time::sleep(2 * MOMENT).await;
+    // nobody has asked for it meanwhile, and still it is too late
+    refused(broker.ack(late.lease).await, Kind::LeaseLost, "conformance.lapse/one");
+    let again = one(broker, &subscription, Want::one()).await?;
+    assert_eq!(again.attempts.lapses, 1);
+    broker.ack(again.lease).await
 }
 
 /// An extended lease holds until its new deadline, a shortened one no longer.
@@ -164,8 +172,10 @@ pub async fn extensions_hold(broker: &dyn Broker) -> Result {
         time::sleep(MOMENT).await;
         broker.settle(Step::new().extend(held.lease, MOMENT)).await
     };
+    let before = time::now();
     let (waiting, shortened) = future::join(waiting, shortened).await;
     shortened?;
+    assert!(time::now() - before < 5 * MOMENT, "the sooner deadline woke nobody");
     broker.ack(waiting?.lease).await
 }
 
@@ -225,10 +235,11 @@ pub async fn dropped_leases_lose_nothing(broker: &dyn Broker) -> Result {
         drop(first);
         Ok::<_, Error>(())
     };
+    let before = time::now();
     let (second, published) = future::join(second, later).await;
     published?;
     let second = second?;
-    assert_eq!(second.len(), 1, "whoever drove the timer took it along");
+    assert!(second.len() == 1 && time::now() - before < 9 * MOMENT, "whoever drove the timer took it along");
     for delivery in second {
         broker.ack(delivery.lease).await?;
     }

@@ -31,41 +31,49 @@ pub use topics::{
     keeps_to_the_capacity, knows_duplicates, refuses_what_is_not_declared,
 };
 
-use crate::base::{Error, Kind, Result};
+use crate::base::{Deadline, Error, Kind, Result};
 use crate::queue::{Broker, BrokerExt, Delivery, Id, Publish, Subscription, Topic, TopicOptions, Want};
+use futures::future::BoxFuture;
 use std::time::Duration;
 
 /// Long enough for a broker on the other side of a network, and nothing where time is paused.
 const MOMENT: Duration = Duration::from_millis(200);
 
-/// Keeps every promise.
+/// Keeps every promise, one after the other.
 ///
 /// # Errors
-/// Those of the broker, where it fails.
+/// Those of the broker, where it fails; a time-out, naming the promise, where it hangs.
 pub async fn all(broker: &dyn Broker) -> Result {
-    keeps_until_settled(broker).await?;
-    every_subscription_sees_every_message(broker).await?;
-    workers_compete(broker).await?;
-    cuts_ranges_off_batches(broker).await?;
-    heeds_bytes(broker).await?;
-    lapsed_leases_come_back_and_are_fenced(broker).await?;
-    extensions_hold(broker).await?;
-    retries_come_back_as_charged(broker).await?;
-    retries_some_items(broker).await?;
-    rejects_to_dead_letters(broker).await?;
-    refuses_contradictions(broker).await?;
-    refuses_what_is_not_declared(broker).await?;
-    declares_again(broker).await?;
-    waits_and_is_woken(broker).await?;
-    dropped_leases_lose_nothing(broker).await?;
-    keeps_to_the_capacity(broker).await?;
-    steps_are_atomic(broker).await?;
-    keeps_state(broker).await?;
-    heeds_priorities(broker).await?;
-    heeds_delays(broker).await?;
-    keeps_the_order_of_keys(broker).await?;
-    first_in_is_first_out(broker).await?;
-    knows_duplicates(broker).await
+    let promises: [(&str, BoxFuture<'_, Result>); 23] = [
+        ("keeps_until_settled", Box::pin(keeps_until_settled(broker))),
+        ("every_subscription_sees_every_message", Box::pin(every_subscription_sees_every_message(broker))),
+        ("workers_compete", Box::pin(workers_compete(broker))),
+        ("cuts_ranges_off_batches", Box::pin(cuts_ranges_off_batches(broker))),
+        ("heeds_bytes", Box::pin(heeds_bytes(broker))),
+        ("lapsed_leases_come_back_and_are_fenced", Box::pin(lapsed_leases_come_back_and_are_fenced(broker))),
+        ("extensions_hold", Box::pin(extensions_hold(broker))),
+        ("retries_come_back_as_charged", Box::pin(retries_come_back_as_charged(broker))),
+        ("retries_some_items", Box::pin(retries_some_items(broker))),
+        ("rejects_to_dead_letters", Box::pin(rejects_to_dead_letters(broker))),
+        ("refuses_contradictions", Box::pin(refuses_contradictions(broker))),
+        ("refuses_what_is_not_declared", Box::pin(refuses_what_is_not_declared(broker))),
+        ("declares_again", Box::pin(declares_again(broker))),
+        ("waits_and_is_woken", Box::pin(waits_and_is_woken(broker))),
+        ("dropped_leases_lose_nothing", Box::pin(dropped_leases_lose_nothing(broker))),
+        ("keeps_to_the_capacity", Box::pin(keeps_to_the_capacity(broker))),
+        ("steps_are_atomic", Box::pin(steps_are_atomic(broker))),
+        ("keeps_state", Box::pin(keeps_state(broker))),
+        ("heeds_priorities", Box::pin(heeds_priorities(broker))),
+        ("heeds_delays", Box::pin(heeds_delays(broker))),
+        ("keeps_the_order_of_keys", Box::pin(keeps_the_order_of_keys(broker))),
+        ("first_in_is_first_out", Box::pin(first_in_is_first_out(broker))),
+        ("knows_duplicates", Box::pin(knows_duplicates(broker))),
+    ];
+    for (name, promise) in promises {
+        // a promise that waits for ever is a broken one
+        Deadline::within(1000 * MOMENT).bound(promise).await.flatten().map_err(|error| error.at(name))?;
+    }
+    Ok(())
 }
 
 async fn declared(broker: &dyn Broker, name: &str, options: TopicOptions) -> Result<(Topic, Subscription)> {

@@ -36,7 +36,8 @@ async fn a_browser_reaches_a_service() {
     cluster.shutdown().await;
 }
 
-#[tokio::test]
+/// Several threads, too: nothing here may rely on one.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_whole_cluster_over_real_sockets() {
     let cluster = super::world::builder(1).network(seedpod::net::Net::tcp()).start().await.unwrap();
     cluster.apply(&shop("web", 2)).await.unwrap();

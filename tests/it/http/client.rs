@@ -215,3 +215,27 @@ async fn both_ends_upgrade_and_the_connection_is_not_pooled() {
     assert_eq!(host.scope().sockets(), 0);
     end([&app, &host]).await;
 }
+
+/// A server may answer before it has read the request; the next request goes elsewhere until it has.
+#[tokio::test(start_paused = true)]
+async fn an_answer_that_overtakes_its_request_holds_up_no_other() {
+    let net = Net::memory().build();
+    let (app, host) = (host(&net, "app"), host(&net, "client"));
+    let mut listener = app.listen(80).await.unwrap();
+    app.scope().spawn(async move {
+        let mut open = Vec::new();
+        while let Ok(mut connection) = listener.accept().await {
+            let mut head = [0; 16];
+            connection.read_exact(&mut head).await.unwrap();
+            connection.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok").await.unwrap();
+            open.push(connection);
+        }
+    });
+    let client = Client::new(&host).base("http://app").unwrap();
+    let endless = futures::stream::pending::<Result<http_body::Frame<bytes::Bytes>, seedpod::Error>>();
+    let upload = Body::new(http_body_util::StreamBody::new(endless));
+    assert_eq!(client.post("/", upload).await.unwrap().into_body().text().await.unwrap(), "ok");
+    let next = tokio::time::timeout(Duration::from_secs(60), text(&client, "/"));
+    assert_eq!(next.await.expect("it waits for a request that never ends"), "ok");
+    end([&app, &host]).await;
+}

@@ -45,6 +45,29 @@ fn slow() -> axum::Router {
     })
 }
 
+/// A request that has come, but whose connection has not been accepted or had its first turn when the end comes.
+#[tokio::test(start_paused = true)]
+async fn a_graceful_end_serves_what_has_just_come() {
+    for turns in 0..4 {
+        let net = Net::memory().build();
+        let (app, host) = (host(&net, "app"), host(&net, "client"));
+        let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+        let server = http::serve(app.listen(80).await.unwrap(), application()).until(stopped);
+        let server = app.scope().spawn(server.into_future());
+        tokio::task::yield_now().await;
+        let mut early = host.connect("app:80").await.unwrap();
+        early.write_all(b"GET /hello HTTP/1.1\r\nhost: app\r\n\r\n").await.unwrap();
+        for _ in 0..turns {
+            tokio::task::yield_now().await;
+        }
+        stop.send(()).unwrap();
+        let mut answer = String::new();
+        early.read_to_string(&mut answer).await.unwrap();
+        assert!(answer.starts_with("HTTP/1.1 200") && answer.ends_with("hello"), "{turns}: {answer}");
+        server.await.unwrap().unwrap();
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_graceful_end_lets_what_is_under_way_finish() {
     for http2 in [false, true] {

@@ -38,7 +38,8 @@ pub(crate) fn manifest(text: &str) -> bool {
             assert!(!mistakes.list.is_empty() && mistakes.list.len() <= limits::MISTAKES);
             let lines = 1 + text.lines().count();
             for mistake in &mistakes.list {
-                let placed = (1..=limits::DOCUMENTS + 1).contains(&mistake.document) && (1..=lines).contains(&mistake.line);
+                let placed =
+                    (1..=limits::DOCUMENTS + 1).contains(&mistake.document) && (1..=lines).contains(&mistake.line);
                 let whole = (mistake.document, mistake.line) == (0, 0) && mistake.path.is_empty();
                 assert!(placed || whole, "{mistake:?} of {lines} lines");
                 assert!(error.message().contains(&mistake.to_string()), "{mistake}");
@@ -61,7 +62,7 @@ pub(crate) fn json(text: &str) -> bool {
             assert_eq!(again.canonical(), canonical);
             assert_eq!(json.clone().into_owned(), json);
             assert_eq!(json.diff(&again), None);
-            serde_json::from_str::<serde_json::de::IgnoredAny>(&canonical).expect("other readers read it too");
+            serde_json::from_str::<serde::de::IgnoredAny>(&canonical).expect("other readers read it too");
             let _ = Object::read(text).map(|object| assert_eq!(Object::read(&object.write(0)).unwrap(), object));
             true
         }

@@ -124,7 +124,7 @@ fn main() -> std::io::Result<()> {
         let stack = ServiceBuilder::new().layer(DeadlineLayer::new(Duration::from_secs(5))).layer(RetryLayer::new());
         let stack = stack.service(Replicas::new(set(count, Echo)));
         let (kept, nested) = (Replicas::new(set(count, Echo)), set(10, |_| Replicas::new(set(count / 10, Echo))));
-        Group::new(format!("replicas/typed/{count}"), Target { nanos: 30.0, ahead: Some(7.0) })
+        Group::new(format!("replicas/typed/{count}"), Target::nanos(30.0).ahead(7.0))
             .beside("direct call", drive(runtime, Echo(7), plain))
             .bare("hand p2c", hand(runtime, Hand::new((0..count).map(Echo), draw)))
             .ours("Replicas", drive(runtime, Replicas::new(set(count, Echo)), plain))
@@ -142,7 +142,7 @@ fn main() -> std::io::Result<()> {
     }
     for count in [10, 100, 1000] {
         let boxed = || (0..count).map(|number| Boxed::new(Echo(number)));
-        Group::new(format!("replicas/erased/{count}"), Target { nanos: 50.0, ahead: None })
+        Group::new(format!("replicas/erased/{count}"), Target::nanos(50.0))
             .beside("direct call, tower's box", drive(runtime, Boxed::new(Echo(7)), plain))
             .bare("hand p2c of tower's boxes", hand(runtime, Hand::new(boxed(), draw)))
             .ours("Replicas of Erased", drive(runtime, Replicas::new(set(count, |of| Erased::new(Echo(of)))), plain))

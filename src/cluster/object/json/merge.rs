@@ -7,16 +7,19 @@ impl<'a> Json<'a> {
     #[must_use]
     pub fn merge(self, patch: Json<'a>) -> Json<'a> {
         let Json::Object(changes) = patch else { return patch };
-        let mut members = if let Json::Object(members) = self { members } else { Members::new() };
+        let members = if let Json::Object(members) = self { members } else { Members::new() };
+        let mut merged = Vec::with_capacity(members.len() + changes.len());
+        let mut before = members.into_iter().peekable(); // both in the order of their keys
         for (key, change) in changes {
-            match (change, members.get_mut(&key)) {
-                (Json::Null, _) => drop(members.remove(&key)),
-                (change, Some(old)) => *old = std::mem::take(old).merge(change),
+            merged.extend(std::iter::from_fn(|| before.next_if(|(at, _)| *at < key)));
+            let old = before.next_if(|(at, _)| *at == key).map(|(_, value)| value);
+            if change != Json::Null {
                 // merging into nothing strips the nulls of the patch
-                (change, None) => drop(members.insert(key, Json::Null.merge(change))),
+                merged.push((key, old.unwrap_or_default().merge(change)));
             }
         }
-        Json::Object(members)
+        merged.extend(before);
+        Json::Object(Members(merged))
     }
 
     /// The merge patch that makes `next` of this tree, or `None` where they are equal.

@@ -126,11 +126,20 @@ impl<'a> IntoIterator for Members<'a> {
 /// Members in any order; of several with one key the last one stays.
 impl<'a, K: Into<Cow<'a, str>>, V: Into<Json<'a>>> FromIterator<(K, V)> for Members<'a> {
     fn from_iter<I: IntoIterator<Item = (K, V)>>(members: I) -> Self {
-        let mut built = Members::new();
-        for (key, value) in members {
-            built.insert(key, value);
+        let mut built: Vec<(Cow<'a, str>, Json<'a>)> =
+            members.into_iter().map(|(key, value)| (key.into(), value.into())).collect();
+        if !built.is_sorted_by(|(one, _), (next, _)| one < next) {
+            // at once: members that come in a bad order, put in one by one, would cost the square of their number
+            built.sort_by(|(one, _), (other, _)| one.cmp(other));
+            built.dedup_by(|(key, value), (kept, last)| {
+                let same = key == kept;
+                if same {
+                    std::mem::swap(last, value);
+                }
+                same
+            });
         }
-        built
+        Members(built)
     }
 }
 
