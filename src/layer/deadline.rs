@@ -69,7 +69,7 @@ impl DeadlineLayer {
     }
 }
 
-fn nanos(duration: Duration) -> u64 {
+pub(super) fn nanos(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
 
@@ -121,7 +121,7 @@ where
 }
 
 /// When the call must end: the sooner of both; the clock's own end where `within` is beyond it.
-fn until(now: Instant, within: Duration, carried: Option<Deadline>) -> Instant {
+pub(super) fn until(now: Instant, within: Duration, carried: Option<Deadline>) -> Instant {
     let ours = now.checked_add(within).unwrap_or_else(|| Deadline::within(within).instant());
     carried.map_or(ours, |carried| ours.min(carried.instant()))
 }

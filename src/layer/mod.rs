@@ -5,6 +5,14 @@
 //!
 //! - [`retry`]: [`RetryLayer`], try again what may help, under one budget — start here
 //! - [`deadline`]: [`DeadlineLayer`], every call ends in time
+//! - [`timeout`]: [`TimeoutLayer`] per attempt, [`TotalTimeoutLayer`] for the whole call
+//! - `idle` (feature `http`): `IdleLayer`, a body that stops coming ends
+//! - [`limit`]: [`ConcurrencyLimitLayer`], so many calls at a time; more wait in a bounded line or are refused
+//! - [`adaptive`]: [`AdaptiveLimitLayer`], as many as the service takes without slowing down
+//! - [`bulkhead`]: [`BulkheadLayer`], such a limit for each key, so that none takes everything
+//! - [`shed`]: [`ShedLayer`], refuse rather than wait for readiness
+//! - [`rate`]: [`RateLimitLayer`], so many calls per time, together or by key, and when to come back
+//! - [`admission`]: [`AdmissionLayer`], send less to a service that refuses much
 //! - [`budget`]: [`Budget`], how much extra load all the trying again may add
 //! - [`classify`]: [`Classify`], what a result says of the endpoint and of trying again
 //! - [`metadata`]: [`Metadata`], what layers must know of a request; [`Request`], a plain message that carries it
@@ -18,20 +26,39 @@
 //! need. The cost: back-pressure shows as a slower or refused call, never as `Pending` before it. The probe in
 //! `testing::readiness` holds every layer to this rule, yours too.
 
+pub mod adaptive;
+pub mod admission;
 pub mod budget;
+pub mod bulkhead;
 pub mod classify;
 pub mod deadline;
+mod gate;
 #[cfg(feature = "http")]
 pub mod http;
+#[cfg(feature = "http")]
+pub mod idle;
+pub mod limit;
 pub mod metadata;
 pub(crate) mod on_call;
+pub mod rate;
 pub mod retry;
+pub mod shed;
+pub mod timeout;
 mod timer;
 
+pub use adaptive::{AdaptiveLimit, AdaptiveLimitHandle, AdaptiveLimitLayer, Gradient2};
+pub use admission::{Admission, AdmissionHandle, AdmissionLayer, Throttle};
 pub use budget::Budget;
+pub use bulkhead::{Bulkhead, BulkheadHandle, BulkheadLayer};
 pub use classify::{Classify, Standard};
 pub use deadline::{DeadlineLayer, DeadlineService};
 #[cfg(feature = "http")]
 pub use http::HttpStatus;
+#[cfg(feature = "http")]
+pub use idle::{Idle, IdleBody, IdleHandle, IdleLayer};
+pub use limit::{ConcurrencyLimit, ConcurrencyLimitHandle, ConcurrencyLimitLayer, Limited};
 pub use metadata::{Metadata, Request};
+pub use rate::{Rate, RateKey, RateLimit, RateLimitHandle, RateLimitLayer};
 pub use retry::{Retry, RetryLayer};
+pub use shed::{Shed, ShedHandle, ShedLayer};
+pub use timeout::{Timeout, TimeoutHandle, TimeoutLayer, TotalTimeout, TotalTimeoutLayer};

@@ -33,6 +33,11 @@ impl<S: Service<Req>, Req> OnCall<S, Req> {
         this.future.set(None);
     }
 
+    /// Whether the service has still to become ready for the call.
+    pub(crate) fn is_waiting(&self) -> bool {
+        self.request.is_some()
+    }
+
     /// Makes another attempt with this request, in place of the one before.
     pub(crate) fn again(mut self: Pin<&mut Self>, request: Req) {
         self.as_mut().stop();

@@ -17,7 +17,9 @@ use std::{
 };
 use tower::{Layer, Service, ServiceBuilder, ServiceExt, service_fn};
 
+mod drops;
 mod http;
+mod limits;
 mod readiness;
 
 const MILLI: Duration = Duration::from_millis(1);
