@@ -1,7 +1,7 @@
 //! The controllers and the kubelet, wired to what they watch.
 
 use super::{
-    controllers::{deployment, endpoints, garbage, replica_set, scheduler::Scheduler},
+    controllers::{deployment, endpoints, garbage, orphans::Orphans, replica_set, scheduler::Scheduler},
     kubelet::Kubelet,
     object::Kind,
     plane::Plane,
@@ -64,6 +64,14 @@ pub(super) fn control_plane(plane: &Arc<Plane>, kubelet: &Arc<Kubelet>, seed: Se
     )
     .keys(move |change| garbage::keys(&of_all, change));
 
+    let orphans = Arc::new(Orphans::new(plane.clone()));
+    let [by_node, by_pod] = [orphans.clone(), orphans.clone()];
+    let clearing =
+        control::reconcile(store.clone(), step(orphans, |orphans, key| async move { orphans.reconcile(&key).await }))
+            .prefix(&nodes)
+            .keys(move |change| by_node.keys(change))
+            .also(store.clone(), &pods, move |change| by_pod.keys(change));
+
     let [by_pod, by_map, by_secret] = [kubelet.clone(), kubelet.clone(), kubelet.clone()];
     let running = control::reconcile(
         store.clone(),
@@ -81,6 +89,7 @@ pub(super) fn control_plane(plane: &Arc<Plane>, kubelet: &Arc<Kubelet>, seed: Se
         .container(ContainerSpec::new("deployment-controller", Image::new(deploying.named("deployment-controller"))))
         .container(ContainerSpec::new("endpoints-controller", Image::new(pointing.named("endpoints-controller"))))
         .container(ContainerSpec::new("garbage-collector", Image::new(collecting.named("garbage-collector"))))
+        .container(ContainerSpec::new("pod-garbage-collector", Image::new(clearing.named("pod-garbage-collector"))))
         .container(ContainerSpec::new("kubelet", Image::new(running.named("kubelet"))))
 }
 

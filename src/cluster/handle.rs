@@ -115,6 +115,10 @@ impl Cluster {
 
     /// Deletes an object: `deployment/cart`, `pod/shop/cart-x`. What it owns follows; pods end in order.
     ///
+    /// Pods of a deleted node run on at first, as in Kubernetes: after 40 s without a node of its name (the quarantine of
+    /// Kubernetes' pod garbage collector) they are marked as failed, deleted and killed without grace, and their owners
+    /// make others elsewhere. To empty a node in order, [drain](Cluster::drain) it first.
+    ///
     /// # Errors
     /// [`NotFound`](base::Kind::NotFound) where there is none.
     pub async fn delete(&self, name: &str) -> Result {

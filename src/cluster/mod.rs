@@ -23,7 +23,7 @@
 //! | Deployment, ReplicaSet | rolling update and recreate, proportional scaling, revisions, history, progress deadline, deletion cost | adoption of strays | |
 //! | Service | cluster addresses, headless, external names, named ports, `publishNotReadyAddresses`, p2c in the place of random | session affinity, node ports, load balancers | |
 //! | names | `service.namespace.svc.cluster.local`, pods of headless services, pods by address, search lists | | names outside of the cluster |
-//! | nodes | cordon, drain; each is always ready | `tolerationSeconds` | node failure, eviction by taint |
+//! | nodes | cordon, drain; each is always ready; pods of one that was deleted are deleted after 40 s | `tolerationSeconds` | node failure, eviction by taint |
 //! | objects | owners and garbage, namespaces, generations, events counted and bounded | finalizers, service accounts | |
 //!
 //! Other kinds, and what is not there, are refused when they are applied.

@@ -6,6 +6,7 @@
 pub(super) mod deployment;
 pub(super) mod endpoints;
 pub(super) mod garbage;
+pub(super) mod orphans;
 pub(super) mod replica_set;
 pub(super) mod scheduler;
 

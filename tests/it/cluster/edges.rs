@@ -5,12 +5,13 @@ use seedpod::{
     base::time::sleep,
     cluster::{
         Change,
-        object::{Secret, ServiceSpec},
+        object::{Condition, PodPhase, PodStatus, Secret, ServiceSpec},
     },
     pod::Context,
     store::Write,
 };
 use std::time::Duration;
+use tokio::io::AsyncReadExt;
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -138,11 +139,64 @@ async fn a_service_gains_and_gives_up_its_address_with_its_type() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_pod_of_a_node_that_is_not_there_does_not_run() {
+async fn a_pod_of_a_node_that_is_not_there_does_not_run_and_is_deleted() {
     let cluster = start().await;
     cluster.apply(&bare("lost", "nodeName: nosuch")).await.unwrap();
-    sleep(60 * SECOND).await;
+    sleep(39 * SECOND).await;
     assert!(cluster.logs("lost", "main").is_err() && !ready(&cluster.get("pod/lost").unwrap()));
+    sleep(2 * SECOND).await;
+    assert!(cluster.get("pod/lost").unwrap_err().is_not_found());
+}
+
+#[tokio::test(start_paused = true)]
+async fn pods_of_a_deleted_node_end_and_come_back_elsewhere() {
+    let cluster = start().await;
+    cluster.apply(&shop("web", 6)).await.unwrap();
+    cluster.available("deployment/web").await.unwrap();
+    let on = |node: &str| pods(&cluster, "web").into_iter().filter(|pod| pod.node() == Some(node)).collect::<Vec<_>>();
+    let lost = on("node-1");
+    assert_eq!(lost.len(), 2);
+    let address = lost[0].view::<PodStatus>().unwrap().pod_ip.clone() + ":8080";
+    let mut watch = cluster.watch("pods").unwrap();
+    cluster.delete("node/node-1").await.unwrap();
+    sleep(39 * SECOND).await;
+    assert_eq!(on("node-1").len(), 2, "the node could still come back");
+    let mut open = cluster.host().connect(&address).await.unwrap();
+    sleep(2 * SECOND).await;
+    assert_eq!(on("node-1").len(), 0);
+    let error = open.read(&mut [0; 16]).await.unwrap_err();
+    assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset, "what ran is killed");
+    assert!(cluster.host().connect(&address).await.is_err());
+    cluster.available("deployment/web").within(10 * SECOND).await.unwrap();
+    assert_eq!((pods(&cluster, "web").len(), on("node-0").len() + on("node-2").len()), (6, 6));
+    let mut told = Vec::new();
+    while let Some(changes) = futures::FutureExt::now_or_never(watch.next()).flatten() {
+        for change in &changes {
+            if let seedpod::store::Change::Remove(entry) = change {
+                let status = entry.value.view::<PodStatus>().unwrap();
+                told.push((status.phase, Condition::holds(&status.conditions, "DisruptionTarget")));
+            }
+        }
+    }
+    assert_eq!(told, [(PodPhase::Failed, true); 2]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_node_that_comes_back_in_time_keeps_its_pods() {
+    let cluster = start().await;
+    cluster.apply(&shop("web", 3)).await.unwrap();
+    cluster.available("deployment/web").await.unwrap();
+    let names = || pods(&cluster, "web").iter().map(|pod| pod.name().to_owned()).collect::<Vec<_>>();
+    let before = names();
+    let node = "{apiVersion: v1, kind: Node, metadata: {name: node-1}, status: {capacity: {cpu: 4, memory: 16Gi}}}";
+    for _ in 0..2 {
+        cluster.delete("node/node-1").await.unwrap();
+        sleep(30 * SECOND).await;
+        cluster.apply(node).await.unwrap();
+        sleep(30 * SECOND).await;
+    }
+    assert_eq!(names(), before, "each time it is missed anew");
+    assert!(pods(&cluster, "web").iter().all(ready));
 }
 
 #[tokio::test(start_paused = true)]
