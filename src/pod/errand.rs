@@ -75,10 +75,13 @@ pub(super) fn post_start(context: Context) -> impl Future<Output = ()> + Send {
 
 pub(super) fn pre_stop(context: Context) -> impl Future<Output = ()> + Send {
     let (slot, instance) = (context.0.slot, context.0.number);
-    let over = Tell::new(&context, Event::PreStopped { slot, instance });
+    // cut off where the grace was over first: that is no failure of the hook's
+    let mut over = Tell::new(&context, Event::PreStopped { slot, instance, failure: None });
     async move {
         if let Err(error) = run_hook(context.0.declared.pre_stop(), &context).await {
-            context.log(format!("pre-stop hook: {}", error.chain()));
+            let failure = format!("pre-stop hook: {}", error.chain());
+            context.log(failure.clone());
+            over.instead(Event::PreStopped { slot, instance, failure: Some(failure.into()) });
         }
         drop(over);
     }

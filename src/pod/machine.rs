@@ -26,8 +26,8 @@ pub(super) enum Event {
     Gone { slot: usize, instance: u32 },
     /// The post-start hook is over.
     PostStarted { slot: usize, instance: u32, failure: Option<Arc<str>> },
-    /// The pre-stop hook is over.
-    PreStopped { slot: usize, instance: u32 },
+    /// The pre-stop hook is over; why it failed, if it did.
+    PreStopped { slot: usize, instance: u32, failure: Option<Arc<str>> },
     /// A probe has a result, and what to say of it.
     Probed { slot: usize, instance: u32, which: Which, outcome: Outcome, message: Option<Arc<str>> },
     /// It has said that it is ready.
@@ -126,11 +126,12 @@ impl Machine {
             Event::PostStarted { slot, instance, failure } => {
                 self.instance(slot, instance).is_some_and(|slot| slot.hooked(failure))
             }
-            Event::PreStopped { slot: index, instance } => {
-                if self.instance(index, instance).is_some_and(|slot| slot.pre_stopped(now)) {
+            Event::PreStopped { slot: index, instance, failure } => {
+                let failed = failure.is_some();
+                if self.instance(index, instance).is_some_and(|slot| slot.pre_stopped(failure, now)) {
                     self.orders.push(Order::Signal { slot: index });
                 }
-                false
+                failed
             }
             Event::Probed { slot, instance, which, outcome, message } => {
                 self.instance(slot, instance).is_some_and(|slot| slot.probed(which, outcome, message))

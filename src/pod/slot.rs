@@ -56,8 +56,27 @@ pub(super) struct Slot {
     reported: bool,
     probers: [Option<Prober>; 3],
     restarts: Restarts,
-    /// What a probe or the post-start hook (none) has said, until the same succeeds.
-    unhealthy: Option<(Option<Which>, Arc<str>)>,
+    /// What a probe or hook has said, until the same succeeds.
+    unhealthy: Option<(Source, Arc<str>)>,
+}
+
+/// Who says that something is wrong with a container.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Source {
+    Probe(Which),
+    PostStart,
+    PreStop,
+}
+
+impl Source {
+    /// As Kubernetes' events have it.
+    fn reason(self) -> &'static str {
+        match self {
+            Source::Probe(_) => "Unhealthy",
+            Source::PostStart => "FailedPostStartHook",
+            Source::PreStop => "FailedPreStopHook",
+        }
+    }
 }
 
 impl Slot {
@@ -175,8 +194,8 @@ impl Slot {
         if !probes {
             return false; // begun before the container's stage changed
         }
-        let said = message.map(|message| (Some(which), message));
-        let another = self.unhealthy.as_ref().is_some_and(|(by, _)| *by != Some(which));
+        let said = message.map(|message| (Source::Probe(which), message));
+        let another = self.unhealthy.as_ref().is_some_and(|(by, _)| *by != Source::Probe(which));
         if self.unhealthy != said && !(outcome == Outcome::Success && another) {
             self.unhealthy = said;
             changed = true;
@@ -205,8 +224,8 @@ impl Slot {
             *hook = false;
         }
         self.failed |= failure.is_some();
-        if failure.is_some() || matches!(self.unhealthy, Some((None, _))) {
-            self.unhealthy = failure.map(|failure| (None, failure));
+        if failure.is_some() || matches!(self.unhealthy, Some((Source::PostStart, _))) {
+            self.unhealthy = failure.map(|failure| (Source::PostStart, failure));
         }
         if !self.failed {
             self.advance_started();
@@ -240,7 +259,10 @@ impl Slot {
     }
 
     /// Its pre-stop hook is over; whether it is to be asked to stop now.
-    pub(super) fn pre_stopped(&mut self, now: Instant) -> bool {
+    pub(super) fn pre_stopped(&mut self, failure: Option<Arc<str>>, now: Instant) -> bool {
+        if let Some(failure) = failure {
+            self.unhealthy = Some((Source::PreStop, failure));
+        }
         match &mut self.run {
             Run::Stopping { step: step @ Step::PreStop, kill_at, .. } => {
                 *step = Step::Signalled;
@@ -351,6 +373,7 @@ impl Slot {
             started: self.started,
             restarts: self.instance.saturating_sub(1),
             unhealthy: self.unhealthy.as_ref().map(|(_, said)| said.clone()),
+            unhealthy_reason: self.unhealthy.as_ref().map_or("", |(by, _)| by.reason()),
         }
     }
 }

@@ -117,6 +117,9 @@ pub struct ContainerStatus {
     pub restarts: u32,
     /// What its last failed probe or hook said, until the same succeeds.
     pub unhealthy: Option<Arc<str>>,
+    /// The same in one word, as Kubernetes' events have it: `Unhealthy` for a probe, `FailedPostStartHook` or
+    /// `FailedPreStopHook`; empty where nothing is wrong.
+    pub unhealthy_reason: &'static str,
 }
 
 /// One of the things that are true of a pod, or not.
@@ -242,6 +245,7 @@ mod tests {
             started: true,
             restarts: 2,
             unhealthy: None,
+            unhealthy_reason: "",
         };
         let mut status = Status {
             phase: Phase::Running,

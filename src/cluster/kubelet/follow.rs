@@ -55,7 +55,7 @@ fn happenings(before: Option<&Status>, now: &Status, object: &Object) -> Vec<Hap
         if let Some(problem) = &container.unhealthy
             && earlier.is_none_or(|earlier| earlier.unhealthy.as_ref() != Some(problem))
         {
-            add(true, "Unhealthy", problem.to_string());
+            add(true, container.unhealthy_reason, problem.to_string());
         }
     }
     found

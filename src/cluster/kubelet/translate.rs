@@ -141,6 +141,7 @@ fn probe(declared: &Declared, ports: &[Port]) -> Option<Probe> {
     Some(probe)
 }
 
+/// A `tcpSocket` is accepted and fails whenever it is run, as in Kubernetes, which keeps the field for old manifests.
 fn hook(declared: &Handler, ports: &[Port]) -> Option<Hook> {
     if let Some(exec) = &declared.exec {
         return Some(Hook::Exec(exec.command.clone()));
@@ -154,6 +155,10 @@ fn hook(declared: &Handler, ports: &[Port]) -> Option<Hook> {
                 Hook::function(move |_| std::future::ready(Err::<(), _>(why.clone())))
             }
         });
+    }
+    if declared.tcp_socket.is_some() {
+        let why = Error::new(Kind::Unsupported, "invalid handler: a tcpSocket cannot be run as a lifecycle hook");
+        return Some(Hook::function(move |_| std::future::ready(Err::<(), _>(why.clone()))));
     }
     let seconds = declared.sleep.as_ref()?.seconds;
     Some(Hook::Sleep(std::time::Duration::from_secs(seconds.max(0).unsigned_abs())))

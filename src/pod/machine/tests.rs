@@ -56,7 +56,7 @@ impl World {
                 Order::PreStop { slot, instance } => {
                     assert!(!self.signalled[slot]);
                     if rng.chance(0.7) {
-                        pending.push(Event::PreStopped { slot, instance });
+                        pending.push(Event::PreStopped { slot, instance, failure: None });
                     }
                 }
                 Order::Signal { slot } => {

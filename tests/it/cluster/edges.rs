@@ -59,6 +59,29 @@ async fn a_probe_of_a_port_that_no_container_names_never_passes() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_hook_over_tcp_is_accepted_and_fails_whenever_it_is_run() {
+    let cluster = start().await;
+    let spec = |stage: &str| {
+        let hook = format!("name: main, lifecycle: {{{stage}: {{tcpSocket: {{port: 8080}}}}}},");
+        bare(&stage.to_lowercase(), "terminationGracePeriodSeconds: 5").replace("name: main,", &hook)
+    };
+    cluster.apply(&[spec("postStart"), spec("preStop")].join("---")).await.unwrap();
+    cluster.available("pod/prestop").within(10 * SECOND).await.unwrap();
+    sleep(10 * SECOND).await;
+    let status = cluster.get("pod/poststart").unwrap().view::<PodStatus>().unwrap().clone();
+    assert!(status.container_statuses[0].restart_count > 0, "its container is killed and started again");
+    cluster.delete("pod/prestop").await.unwrap();
+    sleep(10 * SECOND).await;
+    assert!(cluster.get("pod/prestop").is_err(), "the stop goes on");
+    for (reason, stage) in [("FailedPostStartHook", "post-start"), ("FailedPreStopHook", "pre-stop")] {
+        let events = cluster.events();
+        let event = events.iter().find(|event| event.reason == reason).unwrap_or_else(|| panic!("{events:#?}"));
+        let said = "hook: unsupported: invalid handler: a tcpSocket cannot be run as a lifecycle hook";
+        assert_eq!((event.message.as_str(), event.type_.as_str()), (format!("{stage} {said}").as_str(), "Warning"));
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_name_used_again_while_its_last_pod_ends_is_a_pod_of_its_own() {
     for seed in 0..5 {
         let cluster = builder(seed).image("web", stubborn).start().await.unwrap();

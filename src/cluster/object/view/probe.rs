@@ -95,7 +95,7 @@ view! {
         exec: Option<ExecAction>,
         /// Ask over HTTP.
         http_get: Option<HttpGetAction>,
-        /// Open a connection; kept for old manifests.
+        /// Kept for old manifests, as in Kubernetes: accepted, and fails when it is run.
         tcp_socket: Option<TcpSocketAction>,
         /// Wait.
         sleep: Option<SleepAction>,
