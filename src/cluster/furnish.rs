@@ -62,7 +62,10 @@ fn node(plane: &Plane, number: usize, name: &str, shape: &Shape) -> Result<Objec
         allocatable: resources,
         conditions: vec![ready],
         addresses: vec![
-            address("InternalIP", format!("10.128.{}.{}", number / 250, number % 250 + 2)),
+            address(
+                "InternalIP",
+                format!("10.{}.{}.{}", 128 + number / 62_500 % 64, number / 250 % 250, number % 250 + 2),
+            ),
             address("Hostname", name.into()),
         ],
     };
