@@ -64,7 +64,8 @@ impl Builder {
     /// How long bytes take from one address to another, drawn per write; order is kept within a connection. A
     /// connect takes one way there and one back. Not within a host, and not over TCP. Default: no time at all.
     ///
-    /// tokio's timers tick in milliseconds: shorter latencies are rounded up to the next tick.
+    /// tokio's timers tick in milliseconds: shorter latencies are rounded up to the next tick. The closure is called with
+    /// no lock held: it may look at the network and change it.
     pub fn latency(mut self, latency: impl Fn(IpAddr, IpAddr, &mut Rng) -> Duration + Send + Sync + 'static) -> Self {
         self.shared.latency = Some(Arc::new(latency));
         self

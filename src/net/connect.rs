@@ -170,7 +170,7 @@ impl Host {
         Ok(connection)
     }
 
-    /// At the other's door: a link into its backlog, or a refusal.
+    /// At the other's door: a link into its backlog, or a refusal. The delays are those to the client and to the server.
     fn knock(
         &self,
         number: u64,
@@ -182,9 +182,10 @@ impl Host {
         let server = self.net().interface(to.ip()).ok_or_else(|| refused(UNREACHABLE))?;
         let backlog = server.listening(to.port()).ok_or_else(|| refused(REFUSED))?;
         let local = self.interface().source();
-        let link = Link::new(number, self.net().buffer(), delays, self.net().observer().cloned());
-        let end = End::new(link.clone(), Side::Client, self.scope().register(link.clone())?);
-        if !backlog.push(Arrival { link, local: to, peer: local, original }) {
+        let [to_client, to_server] = delays;
+        let link = Link::new(number, self.net().buffer(), self.net().observer().cloned());
+        let end = End::new(link.clone(), Side::Client, self.scope().register(link.clone())?, to_server);
+        if !backlog.push(Arrival { link, local: to, peer: local, original, delay: to_client }) {
             end.discard();
             return Err(refused(REFUSED));
         }

@@ -90,12 +90,26 @@ impl Interface {
 ///
 /// Containers of one host share its address, its ports and `localhost`. Each has a [scope](Host::scope) of its own,
 /// which its sockets belong to: [`scoped`](Host::scoped) makes the same host for another container.
+///
+/// When the last clone is dropped, listeners' included, the host is [detached](Host::detach): its address is free, its
+/// name unknown, and open connections stay open.
 #[derive(Clone)]
 pub struct Host {
-    net: Net,
-    interface: Arc<Interface>,
+    attachment: Arc<Attachment>,
     scope: Scope,
     exempt: bool,
+}
+
+/// A host's place on its network; given up when the last of its handles goes.
+struct Attachment {
+    net: Net,
+    interface: Arc<Interface>,
+}
+
+impl Drop for Attachment {
+    fn drop(&mut self) {
+        self.net.detach(&self.interface);
+    }
 }
 
 impl Host {
@@ -104,30 +118,30 @@ impl Host {
     }
 
     pub(super) fn origin(&self) -> &Origin {
-        &self.interface.origin
+        &self.interface().origin
     }
 
     pub(super) fn interface(&self) -> &Interface {
-        &self.interface
+        &self.attachment.interface
     }
 
     pub(super) fn new(net: Net, interface: Arc<Interface>, scope: Scope) -> Self {
-        Host { net, interface, scope, exempt: false }
+        Host { attachment: Arc::new(Attachment { net, interface }), scope, exempt: false }
     }
 
     /// Its address.
     pub fn ip(&self) -> IpAddr {
-        self.interface.origin.ip
+        self.interface().origin.ip
     }
 
     /// Its name; empty where it has none.
     pub fn name(&self) -> &str {
-        &self.interface.origin.name
+        &self.interface().origin.name
     }
 
     /// The network it is attached to.
     pub fn net(&self) -> &Net {
-        &self.net
+        &self.attachment.net
     }
 
     /// What its sockets belong to.
@@ -149,14 +163,14 @@ impl Host {
 
     /// Redirects its traffic from now on; open connections stay as they are.
     pub fn intercept(&self, intercept: Intercept) {
-        *self.interface.intercept.lock() = intercept;
+        *self.interface().intercept.lock() = intercept;
     }
 
     /// Frees the address: new connections to it are unreachable, and this host makes no more. What is open stays open
     /// until its scope is killed. Again: does nothing.
     pub fn detach(&self) {
-        self.interface.detached.store(true, Relaxed);
-        self.net.detach(&self.interface);
+        self.interface().detached.store(true, Relaxed);
+        self.net().detach(&self.attachment.interface);
     }
 
     /// Listens on a port; 0 is one that is free.
@@ -167,18 +181,18 @@ impl Host {
     pub async fn listen(&self, port: u16) -> Result<Listener> {
         let address = SocketAddr::new(self.ip(), port);
         self.attached().map_err(|error| error.at(address.to_string()))?;
-        if self.net.is_tcp() { self.listen_tcp(address) } else { self.listen_memory(address) }
+        if self.net().is_tcp() { self.listen_tcp(address) } else { self.listen_memory(address) }
     }
 
     fn listen_memory(&self, mut address: SocketAddr) -> Result<Listener> {
-        let mut ports = self.interface.ports.lock();
+        let mut ports = self.interface().ports.lock();
         if address.port() == 0 {
             address.set_port(ports.ephemeral());
         }
         if ports.listening.contains_key(&address.port()) {
             return Err(Error::new(Kind::Conflict, IN_USE).at(address.to_string()));
         }
-        let backlog = Backlog::new(self.net.backlog(), address.port(), Arc::downgrade(&self.interface));
+        let backlog = Backlog::new(self.net().backlog(), address.port(), Arc::downgrade(&self.attachment.interface));
         let entry = self.scope.register(backlog.clone()).map_err(|error| error.at(address.to_string()))?;
         ports.listening.insert(address.port(), backlog.clone());
         drop(ports);
@@ -192,7 +206,7 @@ impl Host {
             let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
             socket.set_reuseaddr(true)?; // connections of an earlier listener linger, and must not keep its port
             socket.bind(address)?;
-            socket.listen(u32::try_from(self.net.backlog()).unwrap_or(u32::MAX))
+            socket.listen(u32::try_from(self.net().backlog()).unwrap_or(u32::MAX))
         };
         let listener = bind().map_err(|error| tcp::error(error, address))?;
         let bound = listener.local_addr().map_err(|error| tcp::error(error, address))?;
@@ -203,7 +217,7 @@ impl Host {
 
     /// Fails once detached.
     pub(super) fn attached(&self) -> Result {
-        if self.interface.detached.load(Relaxed) {
+        if self.interface().detached.load(Relaxed) {
             return Err(Error::new(Kind::Unavailable, "this host is detached"));
         }
         Ok(())

@@ -27,7 +27,8 @@ pub(super) type Observer = Arc<dyn Fn(&Event<'_>) + Send + Sync>;
 /// Draws the latency from one address to another.
 pub(super) type Latency = Arc<dyn Fn(IpAddr, IpAddr, &mut Rng) -> Duration + Send + Sync>;
 
-/// Draws a latency for each write of one direction.
+/// Draws a latency for each write of one direction. Its end holds it, so that it is drawn under no lock: the closure is
+/// the user's, and may do what it likes to the network.
 pub(super) struct Delay {
     pub(super) latency: Latency,
     pub(super) from: IpAddr,
@@ -52,16 +53,13 @@ pub(super) struct Link {
 #[derive(Default)]
 struct Half {
     pipe: Pipe,
-    delay: Option<Delay>,
     reader: Option<Waker>,
     writer: Option<Waker>,
 }
 
 impl Link {
-    /// `delays[side]` is on the way to that side.
-    pub(super) fn new(number: u64, limit: usize, delays: [Option<Delay>; 2], observer: Option<Observer>) -> Arc<Self> {
-        let halves = delays.map(|delay| Lock::new(Half { delay, ..Half::default() }));
-        Arc::new(Link { number, limit, halves, observer })
+    pub(super) fn new(number: u64, limit: usize, observer: Option<Observer>) -> Arc<Self> {
+        Arc::new(Link { number, limit, halves: Default::default(), observer })
     }
 
     fn note(&self, event: impl FnOnce(u64) -> Event<'static>) {
@@ -97,12 +95,21 @@ pub(super) struct End {
     link: Arc<Link>,
     side: usize,
     entry: SocketEntry,
+    /// On the way to the other side.
+    delay: Option<Box<Delay>>,
     sleep: Option<Pin<Box<Sleep>>>,
 }
 
 impl End {
-    pub(super) fn new(link: Arc<Link>, side: Side, entry: SocketEntry) -> Self {
-        End { link, side: side as usize, entry, sleep: None }
+    pub(super) fn new(link: Arc<Link>, side: Side, entry: SocketEntry, delay: Option<Delay>) -> Self {
+        End { link, side: side as usize, entry, delay: delay.map(Box::new), sleep: None }
+    }
+
+    /// When what is sent now arrives, if anything would be: drawn with no lock held.
+    fn arrival(&mut self, sends: impl FnOnce(&Pipe) -> bool) -> Option<Instant> {
+        let delay = self.delay.as_mut()?;
+        let sends = sends(&self.link.half(1 - self.side).lock().pipe);
+        sends.then(|| delay.arrival())
     }
 
     pub(super) fn reset(&self) {
@@ -161,9 +168,10 @@ impl End {
 
     pub(super) fn poll_write(&mut self, cx: &mut Context<'_>, from: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
         let budget = ready!(poll_proceed(cx));
+        let limit = self.link.limit;
+        let arrival = self.arrival(|pipe| pipe.takes(limit, from));
         let mut half = self.link.half(1 - self.side).lock();
-        let Half { pipe, delay, .. } = &mut *half;
-        let taken = match pipe.write(self.link.limit, from, || delay.as_mut().map(Delay::arrival)) {
+        let taken = match half.pipe.write(limit, from, arrival) {
             Ok(Some(taken)) => taken,
             Ok(None) => {
                 remember(&mut half.writer, cx);
@@ -192,10 +200,10 @@ impl End {
     }
 
     /// Half-close: the peer reads to the end, and may still write.
-    pub(super) fn shutdown(&self) {
+    pub(super) fn shutdown(&mut self) {
+        let arrival = self.arrival(Pipe::is_open);
         let mut half = self.link.half(1 - self.side).lock();
-        let Half { pipe, delay, .. } = &mut *half;
-        let news = pipe.end(|| delay.as_mut().map(Delay::arrival));
+        let news = half.pipe.end(arrival);
         let reader = half.reader.take();
         drop(half);
         wake([reader]);

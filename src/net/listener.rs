@@ -5,7 +5,7 @@ use super::{
     connection::Io,
     event::Side,
     host::Interface,
-    link::{End, Link},
+    link::{Delay, End, Link},
     scope::SocketEntry,
     socket::{Cut, remember, wake},
     tcp,
@@ -65,10 +65,10 @@ impl Listener {
     pub async fn accept(&mut self) -> Result<Connection> {
         match &self.source {
             Source::Memory(backlog, entry) => {
-                let Arrival { link, local, peer, original } =
+                let Arrival { link, local, peer, original, delay } =
                     std::future::poll_fn(|cx| backlog.poll(cx)).await.ok_or_else(|| self.closed())?;
                 let entry = entry.scope().register(link.clone()).inspect_err(|_| link.cut())?;
-                Ok(Connection::new(Io::Memory(End::new(link, Side::Server, entry)), local, peer, original))
+                Ok(Connection::new(Io::Memory(End::new(link, Side::Server, entry, delay)), local, peer, original))
             }
             Source::Tcp(listener, _) => {
                 let (stream, peer) = listener.accept().await.map_err(|_| self.closed())?;
@@ -113,6 +113,8 @@ pub(super) struct Arrival {
     pub(super) local: SocketAddr,
     pub(super) peer: SocketAddr,
     pub(super) original: Option<SocketAddr>,
+    /// On the way to the client.
+    pub(super) delay: Option<Delay>,
 }
 
 /// Arrivals at one port, in order.

@@ -54,6 +54,16 @@ impl Pipe {
         self.buffer.is_empty() && self.flight.is_empty() && self.state == State::Open
     }
 
+    /// Whether it has neither ended nor been cut.
+    pub(super) fn is_open(&self) -> bool {
+        self.state == State::Open
+    }
+
+    /// Whether a write of this would take any of it.
+    pub(super) fn takes(&self, limit: usize, from: &[IoSlice<'_>]) -> bool {
+        self.is_open() && !self.deaf && self.buffer.len() < limit && from.iter().any(|part| !part.is_empty())
+    }
+
     /// Lets arrive what has arrived by now.
     pub(super) fn arrive(&mut self, now: Instant) {
         while let Some(&(at, bytes)) = self.flight.front()
@@ -102,7 +112,7 @@ impl Pipe {
         &mut self,
         limit: usize,
         from: &[IoSlice<'_>],
-        arrival: impl FnOnce() -> Option<Instant>,
+        arrival: Option<Instant>,
     ) -> io::Result<Option<usize>> {
         match self.state {
             State::Reset => return Err(ErrorKind::ConnectionReset.into()),
@@ -126,17 +136,17 @@ impl Pipe {
         }
         self.peak = self.peak.max(self.buffer.len());
         if taken > 0 {
-            self.depart(taken, arrival());
+            self.depart(taken, arrival);
         }
         Ok(Some(taken))
     }
 
     /// The writer ends in order. Whether that is news.
-    pub(super) fn end(&mut self, arrival: impl FnOnce() -> Option<Instant>) -> bool {
+    pub(super) fn end(&mut self, arrival: Option<Instant>) -> bool {
         let news = self.state == State::Open;
         if news {
             self.state = State::Ended;
-            self.depart(0, arrival());
+            self.depart(0, arrival);
         }
         news
     }
@@ -185,7 +195,7 @@ mod tests {
                     let cut = rng.below(bytes.len() as u64 + 1) as usize;
                     let parts = [IoSlice::new(&bytes[..cut]), IoSlice::new(&bytes[cut..])];
                     let at = (step % 3 > 0).then(|| now + Duration::from_micros(rng.below(1000)));
-                    let taken = pipe.write(limit, &parts, || at).unwrap().unwrap_or(0);
+                    let taken = pipe.write(limit, &parts, at).unwrap().unwrap_or(0);
                     assert_eq!(taken, bytes.len().min(limit - model.len()), "step {step}");
                     if taken > 0 {
                         last = at.unwrap_or(now).max(if model.is_empty() { start } else { last });
@@ -214,14 +224,14 @@ mod tests {
     fn gives_memory_back_and_takes_it_at_once() {
         let mut pipe = Pipe::default();
         let burst = vec![1; 32 << 10];
-        pipe.write(64 << 10, &[IoSlice::new(&burst)], || None).unwrap();
+        pipe.write(64 << 10, &[IoSlice::new(&burst)], None).unwrap();
         let mut space = vec![0; 64 << 10];
         pipe.read(64 << 10, &mut ReadBuf::new(&mut space)).unwrap();
         assert_eq!(pipe.buffer.capacity(), 0);
-        pipe.write(64 << 10, &[IoSlice::new(b"x")], || None).unwrap();
+        pipe.write(64 << 10, &[IoSlice::new(b"x")], None).unwrap();
         assert!(pipe.buffer.capacity() >= 32 << 10, "as much as the last time");
         pipe.read(64 << 10, &mut ReadBuf::new(&mut space)).unwrap();
-        pipe.write(64 << 10, &[IoSlice::new(b"x")], || None).unwrap();
+        pipe.write(64 << 10, &[IoSlice::new(b"x")], None).unwrap();
         assert!(pipe.buffer.capacity() <= KEEP, "one burst is not remembered for ever");
     }
 
@@ -229,13 +239,13 @@ mod tests {
     fn the_end_comes_after_the_bytes_and_a_reset_before_them() {
         let mut space = [0; 8];
         let mut pipe = Pipe::default();
-        pipe.write(10, &[IoSlice::new(b"ab")], || None).unwrap();
-        assert!(pipe.end(|| None) && !pipe.end(|| None));
-        assert_eq!(pipe.write(10, &[IoSlice::new(b"c")], || None).unwrap_err().kind(), ErrorKind::BrokenPipe);
+        pipe.write(10, &[IoSlice::new(b"ab")], None).unwrap();
+        assert!(pipe.end(None) && !pipe.end(None));
+        assert_eq!(pipe.write(10, &[IoSlice::new(b"c")], None).unwrap_err().kind(), ErrorKind::BrokenPipe);
         assert_eq!(pipe.read(10, &mut ReadBuf::new(&mut space)).unwrap().0, Read::Bytes);
         assert_eq!(pipe.read(10, &mut ReadBuf::new(&mut space)).unwrap().0, Read::End);
         let mut pipe = Pipe::default();
-        pipe.write(10, &[IoSlice::new(b"ab")], || None).unwrap();
+        pipe.write(10, &[IoSlice::new(b"ab")], None).unwrap();
         assert!(pipe.reset() && !pipe.reset());
         assert_eq!(pipe.read(10, &mut ReadBuf::new(&mut space)).unwrap_err().kind(), ErrorKind::ConnectionReset);
     }

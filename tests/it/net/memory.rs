@@ -2,10 +2,17 @@
 
 use super::{host, pair};
 use seedpod::{
-    base::{Error, Faults, Kind, Verdict, time},
-    net::{HostOptions, Net},
+    base::{Error, Faults, Kind, Rng, Verdict, sync::Lock, time},
+    net::{HostOptions, Net, Scope},
 };
-use std::{io::ErrorKind, time::Duration};
+use std::{
+    io::ErrorKind,
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering::Relaxed},
+    },
+    time::Duration,
+};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 #[tokio::test(start_paused = true)]
@@ -148,4 +155,49 @@ async fn a_busy_stream_lets_others_have_their_turn() {
     });
     turns.await.unwrap();
     talk.abort();
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_draws_a_latency_may_use_the_network() {
+    let (server, draws) = (Arc::new(Lock::new(None::<Scope>)), Arc::new(AtomicU32::new(0)));
+    let victim = server.clone();
+    let latency = move |_, _, _: &mut Rng| {
+        if draws.fetch_add(1, Relaxed) == 3 {
+            // two of the connect, one of the first write; this is the second one's, in the middle of it
+            victim.lock().take().unwrap().kill();
+        }
+        Duration::from_millis(1)
+    };
+    let net = Net::memory().latency(latency).build();
+    let (a, b) = (host(&net, "a"), host(&net, "b"));
+    let (mut here, _there) = pair(&a, &b).await;
+    *server.lock() = Some(b.scope().clone());
+    here.write_u8(1).await.unwrap();
+    assert_eq!(here.write_u8(2).await.unwrap_err().kind(), ErrorKind::ConnectionReset);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_last_handle_of_a_host_takes_its_address_along() {
+    let net = Net::memory().build();
+    let options = || HostOptions { ip: Some([10, 9, 9, 9].into()), name: "b".into(), ..HostOptions::default() };
+    let (a, b) = (host(&net, "a"), net.host(options()).unwrap());
+    let mut listener = b.listen(80).await.unwrap();
+    let other = b.scoped(net.scope());
+    drop(b);
+    let mut here = a.connect("b:80").await.unwrap();
+    let mut there = listener.accept().await.unwrap();
+    drop(other);
+    assert!(net.host(options()).unwrap_err().is_conflict(), "its listener still stands on it");
+    drop(listener);
+    assert!(a.connect("b:80").await.unwrap_err().is_not_found());
+    let again = net.host(options()).unwrap();
+    here.write_u8(7).await.unwrap();
+    assert_eq!(there.read_u8().await.unwrap(), 7, "what is open stays open");
+    drop((here, there));
+    again.listen(80).await.unwrap();
+    again.detach();
+    let third = net.host(options()).unwrap();
+    drop(again);
+    assert!(net.host(options()).unwrap_err().is_conflict(), "an old handle frees nothing of a new host's");
+    drop(third);
 }
