@@ -31,6 +31,10 @@ async fn a_browser_reaches_a_service() {
     let error = open.read(&mut [0; 16]).await.unwrap_err();
     assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset, "a kill is a reset outside, too");
 
+    let again = cluster.expose("web:80", ("127.0.0.1", 0)).await.unwrap();
+    assert_ne!(again.port(), address.port(), "one address has many ports");
+    let taken = cluster.expose("web", address).await.unwrap_err();
+    assert!(taken.is_conflict() && taken.place() == Some(&*address.to_string()), "{taken}");
     assert!(cluster.expose("nobody", "127.0.0.1:0").await.unwrap_err().is_not_found());
     assert!(cluster.expose("web:99", "127.0.0.1:0").await.is_err());
     cluster.shutdown().await;
