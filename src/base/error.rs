@@ -177,13 +177,16 @@ impl Error {
         None
     }
 
-    /// This message and those of all sources, joined by `: `.
+    /// This message and those of all sources, joined by `: `; what has been said is not said again.
     pub fn chain(&self) -> String {
         let mut text = self.to_string();
         let mut next = self.source();
         while let Some(error) = next {
-            text.push_str(": ");
-            text.push_str(&error.to_string());
+            let said = error.to_string();
+            if !text.contains(&said) {
+                text.push_str(": ");
+                text.push_str(&said);
+            }
             next = error.source();
         }
         text
@@ -301,6 +304,15 @@ mod tests {
     fn one_pointer() {
         assert_eq!(size_of::<Error>(), size_of::<usize>());
         assert_eq!(size_of::<Result<(), Error>>(), size_of::<usize>());
+    }
+
+    #[test]
+    fn a_chain_says_nothing_twice() {
+        let inner = Error::new(Kind::Failed, "disk full");
+        let outer = Error::new(Kind::Invalid, "2 mistakes\na\nb").because(io::Error::other("2 mistakes"));
+        assert_eq!(outer.chain(), "invalid: 2 mistakes\na\nb");
+        let outer = Error::new(Kind::Failed, "cannot write").because(io::Error::other(inner));
+        assert_eq!(outer.chain(), "failed: cannot write: failed: disk full");
     }
 
     #[test]

@@ -106,6 +106,7 @@ fn only_so_many_mistakes_are_listed() {
         "apiVersion: v1\nkind: Pod\nmetadata: {{name: a}}\nspec:\n  containers:\n  - name: m\n    image: a\n    ports:\n{ports}"
     );
     let error = manifest::parse(&text).unwrap_err();
+    assert_eq!(error.chain(), error.to_string(), "the list is the last that is said");
     let mistakes = error.downcast_ref::<Mistakes>().unwrap();
     assert_eq!((mistakes.list.len(), mistakes.more), (limits::MISTAKES, 200));
     assert!(error.to_string().ends_with("\nand 200 more"));
