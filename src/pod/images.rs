@@ -45,14 +45,21 @@ impl Images {
     /// The image that this reference means.
     ///
     /// # Errors
-    /// [`Kind::NotFound`], naming the reference and what is registered.
+    /// [`Kind::NotFound`], naming the reference and what is registered: of many names the nearest three.
     pub fn find(&self, reference: &str) -> Result<Image> {
         let images = self.0.lock();
         let found = candidates(reference).find_map(|candidate| images.get(candidate.as_ref()));
         found.cloned().ok_or_else(|| {
-            let names = images.keys().map(String::as_str).collect::<Vec<_>>().join(", ");
-            let message =
-                if names.is_empty() { "no image is registered".into() } else { format!("registered are: {names}") };
+            let mut names: Vec<&str> = images.keys().map(String::as_str).collect();
+            let message = match names.len() {
+                0 => "no image is registered".into(),
+                1..=NEAREST => format!("registered are: {}", names.join(", ")),
+                all => {
+                    names.sort_by_cached_key(|name| distance(bare(name), bare(reference)));
+                    names.truncate(NEAREST);
+                    format!("{all} are registered, the nearest are: {}", names.join(", "))
+                }
+            };
             Error::new(Kind::NotFound, message).at(format!("image {reference}"))
         })
     }
@@ -74,6 +81,33 @@ impl fmt::Debug for Images {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_set().entries(self.0.lock().keys()).finish()
     }
+}
+
+/// So many names are told where an image is not found.
+const NEAREST: usize = 3;
+
+/// What people know an image by: the end of its path, without tag and digest.
+fn bare(reference: &str) -> &str {
+    let name = reference.rsplit('/').next().unwrap_or_default();
+    name.split([':', '@']).next().unwrap_or_default()
+}
+
+/// How many letters must be put in, taken out or replaced to make one word of the other (Levenshtein).
+fn distance(one: &str, other: &str) -> usize {
+    let mut row: Vec<usize> = (0..=other.chars().count()).collect();
+    for (line, letter) in one.chars().enumerate() {
+        let (mut diagonal, mut left) = (line, line + 1);
+        for (above, wanted) in row.iter_mut().skip(1).zip(other.chars()) {
+            let replaced = diagonal + usize::from(letter != wanted);
+            diagonal = *above;
+            left = replaced.min(*above + 1).min(left + 1);
+            *above = left;
+        }
+        if let Some(first) = row.first_mut() {
+            *first = line + 1;
+        }
+    }
+    row.last().copied().unwrap_or_default()
 }
 
 /// The names that a reference can be registered under, in the order in which they are tried.
@@ -151,5 +185,25 @@ mod tests {
         let error = images.find("cart:v1").unwrap_err();
         assert!(error.is_not_found());
         assert_eq!(error.to_string(), "image cart:v1: not found: registered are: a, b");
+        for name in ["shop/card:v1", "shop/checkout:v1", "shop/art", "redis", "shop/frontend:v1"] {
+            images.register(name, nothing);
+        }
+        let error = images.find("gcr.io/cart:v1").unwrap_err();
+        let told = "image gcr.io/cart:v1: not found: 7 are registered, the nearest are: shop/art, shop/card:v1, a";
+        assert_eq!(error.to_string(), told);
+    }
+
+    #[test]
+    fn words_are_as_far_apart_as_they_are_misspelt() {
+        for (one, other, apart) in [
+            ("", "", 0),
+            ("a", "", 1),
+            ("", "abc", 3),
+            ("cart", "cart", 0),
+            ("crat", "cart", 2),
+            ("kitten", "sitting", 3),
+        ] {
+            assert_eq!((distance(one, other), distance(other, one)), (apart, apart), "{one} {other}");
+        }
     }
 }
