@@ -38,19 +38,25 @@ pub(super) fn split(text: &str) -> impl Iterator<Item = Document<'_>> {
         let (text, line) = rest?;
         let end = marker(text);
         let (document, next) = text.split_at_checked(end.unwrap_or(text.len()))?;
-        rest = end.map(|_| (next, line + document.matches('\n').count()));
+        rest = end.map(|_| (next, line + breaks(document)));
         Some(Document { text: document, line })
     });
-    documents.filter(|document| document.text.lines().any(|line| !is_nothing(line)))
+    documents.filter(|document| document.text.split(['\n', '\r']).any(|line| !is_nothing(line)))
+}
+
+/// How many lines end in it. A line ends as YAML 1.2 has it: in a line feed, a carriage return, or both.
+fn breaks(text: &str) -> usize {
+    let (returns, feeds) = (text.matches('\r').count(), text.matches('\n').count());
+    returns + feeds - text.matches("\r\n").count()
 }
 
 /// Where the next line `---` begins, this text's own first line apart.
 fn marker(text: &str) -> Option<usize> {
-    let lines = text.match_indices("\n---").map(|(at, _)| at + 1);
-    let mut real = lines.filter(|at| {
-        text.get(at + 3..).is_some_and(|rest| rest.is_empty() || rest.starts_with(|next: char| next.is_whitespace()))
+    let mut markers = text.match_indices("---").map(|(at, _)| at).filter(|at| {
+        let (before, after) = (text.get(..*at).unwrap_or_default(), text.get(at + 3..).unwrap_or_default());
+        before.ends_with(['\n', '\r']) && (after.is_empty() || after.starts_with(char::is_whitespace))
     });
-    real.next()
+    markers.next()
 }
 
 /// Whether a line says nothing: blank, a comment, a directive, a lone marker.
@@ -313,6 +319,21 @@ mod tests {
         assert_eq!(parts("a\n---\nb\n---\n"), [(1, "a\n"), (2, "---\nb\n")]);
         assert_eq!(parts("# only\n---\n\n--- # c\n--- {a: b}\r\n---"), [(5, "--- {a: b}\r\n")]);
         assert_eq!(parts("a: |\n  ---\n----\n---x\n"), [(1, "a: |\n  ---\n----\n---x\n")]);
+        assert_eq!(parts("a\r---\rb\r\n---\nc"), [(1, "a\r"), (2, "---\rb\r\n"), (4, "---\nc")]);
         assert_eq!(parts(""), []);
+    }
+
+    #[test]
+    fn a_line_ends_in_a_feed_a_return_or_both() {
+        let key = |key: &str| [Segment::Key(key.into())];
+        for end in ["\n", "\r", "\r\n"] {
+            let text = ["x: 1", "# one", "---", "a: 1", "", "b: 2", ""].join(end);
+            let documents: Vec<_> = split(&text).collect();
+            let second = read(&documents[1]).unwrap();
+            assert_eq!((second.line_of(&key("a")), second.line_of(&key("b"))), (4, 6), "{end:?}");
+            let broken = text.replace("b: 2", "b: [");
+            let documents: Vec<_> = split(&broken).collect();
+            assert_eq!(read(&documents[1]).unwrap_err().0, 7, "{end:?}");
+        }
     }
 }
