@@ -333,7 +333,7 @@ mod tests {
             assert_eq!((second.line_of(&key("a")), second.line_of(&key("b"))), (4, 6), "{end:?}");
             let broken = text.replace("b: 2", "b: [");
             let documents: Vec<_> = split(&broken).collect();
-            assert_eq!(read(&documents[1]).unwrap_err().0, 7, "{end:?}");
+            assert_eq!(read(&documents[1]).unwrap_err().0, 6, "{end:?}");
         }
     }
 }
