@@ -4,9 +4,13 @@ use super::{inspect, standins};
 use seedpod::{
     Error, Kind, Result,
     base::{Seed, time},
-    cluster::{Cluster, object::Object},
+    cluster::{Applied, Cluster, object::Object},
 };
-use std::{collections::BTreeSet, fmt, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+    time::Duration,
+};
 
 /// What became of a manifest, printed as the last line.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,20 +34,38 @@ impl fmt::Display for Summary {
 /// How often the workloads are looked at.
 const INTERVAL: Duration = Duration::from_millis(100);
 
-/// A cluster of three nodes with the stand-ins, where this manifest is applied.
-pub(crate) async fn start(manifest: &str, seed: Seed) -> Result<Cluster> {
+/// A cluster of three nodes with the stand-ins, where this manifest is applied; and what was said of that.
+pub(crate) async fn start(manifest: &str, seed: Seed) -> Result<(Cluster, Vec<Applied>)> {
     let mut builder = Cluster::builder().nodes(3).seed(seed);
     for (name, image) in standins::images() {
         builder = builder.image(name, image);
     }
     let cluster = builder.start().await?;
-    cluster.apply(manifest).await?;
-    Ok(cluster)
+    let applied = cluster.apply(manifest).await?;
+    Ok((cluster, applied))
+}
+
+/// In short what the manifest says without effect: each path once, without the numbers of items.
+fn inert(applied: &[Applied]) -> Vec<String> {
+    let mut counts = BTreeMap::<String, usize>::new();
+    for warning in applied.iter().flat_map(|applied| &applied.warnings) {
+        let path = warning.path.split('[').map(|part| part.split_once(']').map_or(part, |(_, rest)| rest));
+        *counts.entry(path.collect::<Vec<_>>().join("[]")).or_default() += 1;
+    }
+    if counts.is_empty() {
+        return Vec::new();
+    }
+    let heading = format!("{} fields are stored and not acted on:", counts.values().sum::<usize>());
+    let mut counts: Vec<_> = counts.into_iter().collect();
+    counts.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
+    let lines = counts.into_iter().map(|(path, count)| format!("{count:>5} × {path}"));
+    [heading].into_iter().chain(lines).collect()
 }
 
 /// Runs a manifest, tells of every workload that becomes available, and at the end of those that have not, and why.
 pub(crate) async fn run(manifest: &str, seed: Seed, within: Duration, mut tell: impl FnMut(String)) -> Result<Summary> {
-    let cluster = start(manifest, seed).await?;
+    let (cluster, applied) = start(manifest, seed).await?;
+    inert(&applied).into_iter().for_each(&mut tell);
     let began = time::now();
     let mut told = BTreeSet::new();
     loop {

@@ -2,7 +2,7 @@
 
 use super::{
     controllers::replica_set::pending,
-    manifest,
+    manifest::{self, Warning},
     object::{DeploymentSpec, Json, Kind, Members, Object, ReplicaSetSpec, ServiceSpec, ServiceType},
     plane::Plane,
 };
@@ -27,6 +27,8 @@ pub struct Applied {
     pub kind: &'static Kind,
     /// What was done.
     pub change: Change,
+    /// What the manifest says of it without effect: fields that are stored and not acted on.
+    pub warnings: Vec<Warning>,
 }
 
 /// What applying an object did.
@@ -55,13 +57,13 @@ impl fmt::Display for Applied {
 
 /// Applies all objects in one commit.
 pub(super) async fn apply(plane: &Plane, text: &str) -> Result<Vec<Applied>> {
-    let objects = manifest::parse(text)?;
+    let manifest = manifest::read(text)?;
     let mut conflict = None;
     for _ in 0..TRIES {
         let mut plan =
             Plan { plane, claims: Vec::new(), given_up: Vec::new(), writes: Vec::new(), applied: Vec::new() };
-        for object in &objects {
-            plan.add(object, &objects)?;
+        for read in &manifest {
+            plan.add(read, &manifest)?;
         }
         match plan.commit().await {
             Err(error) if error.is_conflict() => conflict = Some(error),
@@ -82,7 +84,8 @@ struct Plan<'a> {
 }
 
 impl Plan<'_> {
-    fn add(&mut self, object: &Object, all: &[Object]) -> Result {
+    fn add(&mut self, read: &manifest::Read, all: &[manifest::Read]) -> Result {
+        let object = &read.object;
         self.check_namespace(object, all)?;
         let there = self.plane.get(object.key());
         let change = match &there {
@@ -108,13 +111,15 @@ impl Plan<'_> {
                 if configured { Change::Configured } else { Change::Unchanged }
             }
         };
-        self.applied.push(Applied { key: object.key().clone(), kind: object.kind(), change });
+        let warnings = read.warnings.clone();
+        self.applied.push(Applied { key: object.key().clone(), kind: object.kind(), change, warnings });
         Ok(())
     }
 
-    fn check_namespace(&self, object: &Object, all: &[Object]) -> Result {
+    fn check_namespace(&self, object: &Object, all: &[manifest::Read]) -> Result {
         let namespace = object.namespace();
-        if namespace.is_empty() || all.iter().any(|it| it.kind() == Kind::NAMESPACE && it.name() == namespace) {
+        let is_home = |it: &Object| it.kind() == Kind::NAMESPACE && it.name() == namespace;
+        if namespace.is_empty() || all.iter().any(|it| is_home(&it.object)) {
             return Ok(());
         }
         let place = object.key().as_str();

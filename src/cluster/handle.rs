@@ -104,7 +104,8 @@ impl Cluster {
     /// Applies a manifest, one or many documents of YAML or JSON: creates what is not there, changes what is there and
     /// differs. All of it in one commit, or nothing.
     ///
-    /// A field that an earlier apply set and this one leaves out is taken out; what others have set stays.
+    /// A field that an earlier apply set and this one leaves out is taken out; what others have set stays. Fields that are
+    /// stored and not acted on come back as [warnings](Applied::warnings), each with its document, line and path.
     ///
     /// # Errors
     /// [`Invalid`](base::Kind::Invalid), listing all mistakes by document, path and line;

@@ -15,18 +15,19 @@
 //!
 //! # What is like Kubernetes
 //!
-//! | | acted on | kept, not acted on | not there |
-//! | --- | --- | --- | --- |
-//! | pods | images, command, args, env (values, fields, resources, config maps, secrets), `envFrom`, ports, probes, hooks, init containers, sidecars, restarts, grace | security context, pull policy, affinity, `subPath`, limits, `activeDeadlineSeconds`, a probe's own grace | ephemeral containers, host network |
-//! | volumes | `emptyDir`, `configMap`, `secret`, with changes while the pod runs | file modes | claims, host paths, storage classes |
-//! | scheduling | requests, number of pods, node selector, taints, cordon, topology spread | affinity, priority, `minDomains` | preemption |
-//! | Deployment, ReplicaSet | rolling update and recreate, proportional scaling, revisions, history, progress deadline, deletion cost | adoption of strays | |
-//! | Service | cluster addresses, headless, external names, named ports, `publishNotReadyAddresses`, p2c in the place of random | session affinity, node ports, load balancers | |
-//! | names | `service.namespace.svc.cluster.local`, pods of headless services, pods by address, search lists | | names outside of the cluster |
-//! | nodes | cordon, drain; each is always ready; pods of one that was deleted are deleted after 40 s | `tolerationSeconds` | node failure, eviction by taint |
-//! | objects | owners and garbage, namespaces, generations, events counted and bounded | finalizers, service accounts | |
+//! | | acted on | not there |
+//! | --- | --- | --- |
+//! | pods | images, command, args, env (values, fields, resources, config maps, secrets), `envFrom`, ports, probes, hooks, init containers, sidecars, restarts, grace | ephemeral containers, host network |
+//! | volumes | `emptyDir`, `configMap`, `secret`, with changes while the pod runs | claims, host paths, storage classes |
+//! | scheduling | requests, number of pods, node selector, taints, cordon, topology spread | preemption |
+//! | Deployment, ReplicaSet | rolling update and recreate, proportional scaling, revisions, history, progress deadline, deletion cost | adoption of strays |
+//! | Service | cluster addresses, headless, external names, named ports, `publishNotReadyAddresses`, p2c in the place of random | |
+//! | names | `service.namespace.svc.cluster.local`, pods of headless services, pods by address, search lists | names outside of the cluster |
+//! | nodes | cordon, drain; each is always ready; pods of one that was deleted are deleted after 40 s | node failure, eviction by taint |
+//! | objects | owners and garbage, namespaces, generations, events counted and bounded | |
 //!
-//! Other kinds, and what is not there, are refused when they are applied.
+//! Other kinds, and what is not there, are refused when they are applied. What is kept and not acted on stands in one
+//! table, [`manifest::INERT`], and [`Cluster::apply`] warns of it.
 
 mod apply;
 mod available;

@@ -162,7 +162,7 @@ async fn manifests_online_boutique_becomes_available() {
 #[ignore = "needs the manifests, which are not part of this repository: SEEDPOD_MANIFESTS says where they are"]
 async fn manifests_online_boutique_without_a_frontend_keeps_its_load_generator_waiting() {
     let _simulation = Seed::new(1).simulate();
-    let cluster = manifest::start(&online_boutique(), Seed::new(1)).await.unwrap();
+    let (cluster, _) = manifest::start(&online_boutique(), Seed::new(1)).await.unwrap();
     cluster.scale("deployment/frontend", 0).await.unwrap();
     let waits = |after: u64| {
         let pods = cluster.list("pods").unwrap();
@@ -189,12 +189,16 @@ spec:
   selector: {matchLabels: {app: api}}
   template:
     metadata: {labels: {app: api}}
-    spec: {containers: [{name: main, image: example.org/api:v3}]}
+    spec: {containers: [{name: main, image: example.org/api:v3, workingDir: /}, {name: b, image: x, workingDir: /}]}
 ";
     let mut told = Vec::new();
     let within = Duration::from_secs(60);
     let summary = manifest::run(manifest, Seed::new(1), within, |line| told.push(line)).await.unwrap();
     assert_eq!(summary.to_string(), "summary workloads=1 available=0");
-    assert_eq!(told[0], "api is not available: 0 of 1 pods are available");
-    assert!(told[1].contains("ImagePullBackOff: image example.org/api:v3: not found"), "{told:?}");
+    assert_eq!(
+        told[..2],
+        ["2 fields are stored and not acted on:", "    2 × spec.template.spec.containers[].workingDir"]
+    );
+    assert_eq!(told[2], "api is not available: 0 of 1 pods are available");
+    assert!(told[3].contains("ImagePullBackOff: image example.org/api:v3: not found"), "{told:?}");
 }

@@ -57,6 +57,24 @@ fn broken_manifests_are_refused_with_their_exact_errors() {
     assert!(wrong.is_empty(), "not as recorded:\n{}", wrong.join("\n"));
 }
 
+/// The warnings of `inert.yaml` are those of `inert.txt`, and every row of the table is among them. `SEEDPOD_RECORD=1`
+/// writes them anew.
+#[test]
+fn what_is_stored_and_not_acted_on_is_warned_of() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data");
+    let warnings = manifest::warnings(&fs::read_to_string(folder.join("inert.yaml")).unwrap()).unwrap();
+    let told: String = warnings.iter().map(|warning| format!("{warning}\n")).collect();
+    if std::env::var_os("SEEDPOD_RECORD").is_some() {
+        fs::write(folder.join("inert.txt"), &told).unwrap();
+    }
+    assert_eq!(told, fs::read_to_string(folder.join("inert.txt")).unwrap_or_default());
+    for row in manifest::INERT {
+        let last = row.path.rsplit('.').next().unwrap().trim_start_matches('*');
+        let hit = warnings.iter().any(|it| it.path.ends_with(last) && it.message == row.message);
+        assert!(hit, "{row:?}");
+    }
+}
+
 fn config_map(name: &str, data: &str) -> String {
     format!("apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: {name}\ndata:\n  a: {data}\n")
 }

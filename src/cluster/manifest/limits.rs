@@ -16,6 +16,8 @@ pub const REPEATS: usize = 10_000;
 pub const DEPTH: usize = 64;
 /// This many mistakes are listed; of the others only the number is told.
 pub const MISTAKES: usize = 100;
+/// This many warnings are given for one object.
+pub const WARNINGS: usize = 100;
 /// To find all values of a wrong type an object is read again, as often as makes this many bytes: of a large one some
 /// mistakes are told only when the first have been mended.
 pub const READ_AGAIN: usize = 16 << 20;

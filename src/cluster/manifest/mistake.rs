@@ -29,20 +29,25 @@ pub struct Mistake {
 
 impl fmt::Display for Mistake {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut between = "";
+        let Mistake { document, line, object, path, message } = self;
+        write!(f, "{}", Placed { document: *document, line: *line, object })?;
+        if path.is_empty() { f.write_str(message) } else { write!(f, "{path} {message}") }
+    }
+}
+
+/// Where something stands, as far as it is known: `document 1, line 14: Deployment cart: `.
+pub(super) struct Placed<'a> {
+    pub(super) document: usize,
+    pub(super) line: usize,
+    pub(super) object: &'a str,
+}
+
+impl fmt::Display for Placed<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.document > 0 {
-            write!(f, "document {}, line {}", self.document, self.line)?;
-            between = ": ";
+            write!(f, "document {}, line {}: ", self.document, self.line)?;
         }
-        if !self.object.is_empty() {
-            write!(f, "{between}{}", self.object)?;
-            between = ": ";
-        }
-        if self.path.is_empty() {
-            write!(f, "{between}{}", self.message)
-        } else {
-            write!(f, "{between}{} {}", self.path, self.message)
-        }
+        if self.object.is_empty() { Ok(()) } else { write!(f, "{}: ", self.object) }
     }
 }
 
@@ -105,17 +110,31 @@ pub(super) struct Report<'a> {
     found: Vec<(Vec<Segment>, String)>,
     /// What could not be read, and was taken out so that the rest could: nothing more is said of it.
     unreadable: Vec<Vec<Segment>>,
+    /// What no view has, as far as it is warned of.
+    unseen: Vec<Vec<Segment>>,
 }
 
 impl<'a> Report<'a> {
     pub(super) fn new(given: &'a Json<'a>) -> Self {
-        Report { given, found: Vec::new(), unreadable: Vec::new() }
+        Report { given, found: Vec::new(), unreadable: Vec::new(), unseen: Vec::new() }
     }
 
     /// A value that has the wrong type.
     pub(super) fn unreadable(&mut self, path: Vec<Segment>, message: String) {
         self.found.push((path.clone(), message));
         self.unreadable.push(path);
+    }
+
+    /// A member that is not looked at: nobody acts on it.
+    pub(super) fn unseen(&mut self, path: Vec<Segment>) {
+        if self.unseen.len() < limits::WARNINGS {
+            self.unseen.push(path);
+        }
+    }
+
+    /// The members that are not looked at.
+    pub(super) fn all_unseen(&self) -> &[Vec<Segment>] {
+        &self.unseen
     }
 
     /// Something that is wrong at this path.

@@ -6,6 +6,7 @@
 //! - [`parse`]: a text of documents to objects — start here
 //! - [`complete`]: the same for an object that is no text: its defaults, and what is wrong with it
 //! - [`check_update`]: what must not change when an object is applied again
+//! - [`warnings`], [`INERT`]: what a manifest says without effect
 //! - [`Mistakes`], [`Mistake`]: what is wrong, for programs; the error's message lists the same for people
 //! - [`limits`]: how large a text may be
 //!
@@ -16,13 +17,14 @@
 //! | | |
 //! | --- | --- |
 //! | checked, and given defaults | every field that has a [view](crate::cluster::object::View) |
-//! | kept as written, without effect | every other field: `affinity`, `securityContext`, `priorityClassName`, `dnsPolicy`, … |
+//! | kept as written, without effect, and [warned of](Warning) | every other field, and those of the table [`INERT`] |
 //! | refused | kinds not in [`Kind::all`](crate::cluster::object::Kind::all); volumes other than `emptyDir`, `configMap`, `secret`; `hostNetwork`, `hostPID`, `hostIPC` |
 //!
 //! Defaults are filled in for checked fields alone, so an object has fewer fields than a Kubernetes server would show.
 
 mod check;
 mod defaults;
+mod inert;
 pub mod limits;
 mod mistake;
 mod parse;
@@ -31,5 +33,7 @@ mod types;
 mod yaml;
 
 pub use check::check_update;
+pub use inert::{INERT, Inert, Of, Warning};
 pub use mistake::{Mistake, Mistakes};
-pub use parse::{complete, parse};
+pub(super) use parse::{Read, read};
+pub use parse::{complete, parse, warnings};

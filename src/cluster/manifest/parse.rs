@@ -1,7 +1,9 @@
 //! Text to objects.
 
 use super::{
-    check, defaults, limits,
+    check, defaults,
+    inert::{self, Warning},
+    limits,
     mistake::{Mistake, Mistakes, Report},
     path::{Path, Segment},
     types,
@@ -57,6 +59,28 @@ use std::collections::BTreeMap;
 /// [`Invalid`](crate::base::Kind::Invalid), listing all mistakes, up to [`limits::MISTAKES`]; [`Mistakes`] is its source.
 /// A text beyond the [`limits`] is refused before it costs anything, or as soon as it does.
 pub fn parse(text: &str) -> Result<Vec<Object>> {
+    Ok(read(text)?.into_iter().map(|read| read.object).collect())
+}
+
+/// What a manifest says without effect, of all its objects: at most [`limits::WARNINGS`] for each.
+///
+/// The table is [`INERT`](super::INERT).
+///
+/// # Errors
+/// Those of [`parse`].
+pub fn warnings(text: &str) -> Result<Vec<Warning>> {
+    Ok(read(text)?.into_iter().flat_map(|read| read.warnings).collect())
+}
+
+/// An object of a manifest, and what it says without effect.
+#[derive(Clone, Debug)]
+pub(in crate::cluster) struct Read {
+    pub(in crate::cluster) object: Object,
+    pub(in crate::cluster) warnings: Vec<Warning>,
+}
+
+/// As [`parse`], with the warnings.
+pub(in crate::cluster) fn read(text: &str) -> Result<Vec<Read>> {
     let mut reading = Reading::default();
     if text.len() > limits::TEXT_BYTES {
         reading.refuse(0, 0, format!("the text has {} bytes, of at most {}", text.len(), limits::TEXT_BYTES));
@@ -110,8 +134,8 @@ pub fn complete(json: Json<'_>) -> Result<Object> {
     let mut reading = Reading::default();
     let json = json.into_owned();
     reading.object(0, &[], &Tree::without_lines(), json);
-    let mut objects = reading.end()?;
-    objects.pop().ok_or_else(|| crate::base::Kind::Invalid.into())
+    let read = reading.end()?.pop();
+    read.map(|read| read.object).ok_or_else(|| crate::base::Kind::Invalid.into())
 }
 
 /// A kind, a blank, and a name of 253 letters.
@@ -119,7 +143,7 @@ const CALLED: usize = 280;
 
 #[derive(Default)]
 struct Reading {
-    objects: Vec<Object>,
+    objects: Vec<Read>,
     mistakes: Mistakes,
     /// How many values aliases have repeated so far, at least.
     repeats: usize,
@@ -166,13 +190,15 @@ impl Reading {
                 _ => drop(self.seen.insert(object.key().clone(), (document, tree.line))),
             }
             if report.is_empty() {
-                self.objects.push(object);
+                let found = inert::find(object.kind(), &given, report.all_unseen());
+                let warnings = inert::warnings(found, document, within, tree, &called);
+                self.objects.push(Read { object, warnings });
             }
         }
         report.end(document, within, tree, &called, &mut self.mistakes);
     }
 
-    fn end(self) -> Result<Vec<Object>> {
+    fn end(self) -> Result<Vec<Read>> {
         self.mistakes.end()?;
         Ok(self.objects)
     }

@@ -13,8 +13,23 @@ use crate::cluster::object::{
 use serde::de::DeserializeOwned;
 use std::collections::BTreeMap;
 
-/// Reports every value of the wrong type and takes it out, so that what is left reads as the kind's views.
+/// Members that are looked at without a view of them, or that only a server fills in.
+const ELSEWHERE: [&str; 4] = ["apiVersion", "kind", "metadata", "stringData"];
+const SERVERS: [&str; 3] = ["managedFields", "resourceVersion", "selfLink"];
+/// Members of a pod that are refused unless they are false.
+const REFUSED: [&str; 2] = ["hostPID", "hostIPC"];
+
+/// Reports every value of the wrong type and takes it out, so that what is left reads as the kind's views; and what no
+/// view has.
 pub(super) fn settle(kind: &'static Kind, object: &mut Json<'static>, report: &mut Report<'_>) {
+    let spec = [Kind::POD, Kind::NODE, Kind::DEPLOYMENT, Kind::REPLICA_SET, Kind::SERVICE].contains(&kind);
+    if spec || kind == Kind::NAMESPACE {
+        for (key, _) in object.as_object().into_iter().flat_map(Members::iter) {
+            if !ELSEWHERE.contains(&key) && key != "status" && !(spec && key == "spec") {
+                report.unseen(vec![Segment::Key(key.to_string())]);
+            }
+        }
+    }
     member::<Metadata>(object, "metadata", report);
     match kind {
         kind if kind == Kind::POD => {
@@ -74,8 +89,18 @@ fn read<T: DeserializeOwned>(json: &mut Json<'static>, path: &Path<'_>, report: 
             break;
         }
         let mut deserializer = serde_json::Deserializer::from_str(&text);
-        let Err(error) = serde_path_to_error::deserialize::<_, T>(&mut deserializer) else { return };
-        let within: Vec<Segment> = error
+        let mut track = serde_path_to_error::Track::new();
+        let tracked = serde_path_to_error::Deserializer::new(&mut deserializer, &mut track);
+        let mut unseen = Vec::new();
+        let mut pass_over = |at: serde_ignored::Path<'_>| {
+            if unseen.len() <= limits::WARNINGS + ELSEWHERE.len() + SERVERS.len() {
+                unseen.push([path.segments(), segments(&at)].concat());
+            }
+        };
+        let Err(error) = serde_ignored::deserialize::<_, _, T>(tracked, &mut pass_over) else {
+            return unseen.into_iter().filter(|path| is_told(path)).for_each(|path| report.unseen(path));
+        };
+        let within: Vec<Segment> = track
             .path()
             .iter()
             .map_while(|segment| match segment {
@@ -88,12 +113,36 @@ fn read<T: DeserializeOwned>(json: &mut Json<'static>, path: &Path<'_>, report: 
             tried += 1;
         } else {
             tried = 0;
-            report.unreadable([path.segments(), within.clone()].concat(), explain(&error.inner().to_string(), shown));
+            report.unreadable([path.segments(), within.clone()].concat(), explain(&error.to_string(), shown));
         }
         take_out(json, &within, tried);
         last = Some(within);
     }
     *json = Members::new().into();
+}
+
+fn segments(path: &serde_ignored::Path<'_>) -> Vec<Segment> {
+    use serde_ignored::Path::*;
+    let (parent, segment) = match path {
+        Root => return Vec::new(),
+        Seq { parent, index } => (parent, Some(Segment::Index(*index))),
+        Map { parent, key } => (parent, Some(Segment::Key(key.clone()))),
+        Some { parent } | NewtypeStruct { parent } | NewtypeVariant { parent } => (parent, None),
+    };
+    segments(parent).into_iter().chain(segment).collect()
+}
+
+/// Whether a member that no view has is worth a warning.
+fn is_told(path: &[Segment]) -> bool {
+    let among =
+        |names: &[&str], segment: &Segment| matches!(segment, Segment::Key(key) if names.contains(&key.as_str()));
+    match path {
+        [first] => !among(&ELSEWHERE, first),
+        [first, second] if among(&["metadata"], first) => !among(&SERVERS, second),
+        [first, ..] if among(&["status"], first) => false,
+        [.., last] => !among(&REFUSED, last),
+        [] => false,
+    }
 }
 
 /// Removes a member, or puts something else in the place of an item, so that the others keep their numbers.

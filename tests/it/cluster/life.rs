@@ -27,6 +27,19 @@ async fn a_deployment_becomes_available_and_answers_under_its_name() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_is_not_acted_on_is_told_when_it_is_applied() {
+    let cluster = start().await;
+    let manifest = shop("cart", 1).replace("image: web", "image: web\n        securityContext: {privileged: true}");
+    for _ in 0..2 {
+        let applied = cluster.apply(&manifest).await.unwrap();
+        let told = applied.iter().map(|it| it.warnings.iter().map(ToString::to_string).collect::<Vec<_>>());
+        let said = "document 1, line 15: Deployment cart: \
+                    spec.template.spec.containers[0].securityContext: stored, not acted on";
+        assert_eq!(told.collect::<Vec<_>>(), [vec![said.to_string()], Vec::new()]);
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_killed_pod_is_replaced() {
     let cluster = start().await;
     cluster.apply(&shop("cart", 2)).await.unwrap();
