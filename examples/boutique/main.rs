@@ -29,7 +29,8 @@
 //! ```
 //!
 //! The last line is that summary; the exit code is 0 only where nothing failed, got lost or was done twice. The clock is
-//! the real one: a seed repeats what is chosen, not how long it takes.
+//! the real one: a seed repeats what is chosen, not how long it takes. Ctrl-C ends the show early ([`ending`]): the
+//! shoppers finish what they do, and the books are compared all the same.
 //!
 //! **Another manifest** ([`manifest`]): Google's Online Boutique runs as it is released, with stand-ins for its images
 //! ([`standins`]). It ends when every workload is available (`summary workloads=12 available=12`), or says which is not
@@ -39,6 +40,7 @@
 pub(crate) mod arguments;
 pub(crate) mod call;
 pub(crate) mod disruption;
+pub(crate) mod ending;
 pub(crate) mod form;
 pub(crate) mod inspect;
 pub(crate) mod manifest;
@@ -55,9 +57,11 @@ pub(crate) mod telemetry;
 pub(crate) mod traffic;
 
 use arguments::Arguments;
+use ending::Ending;
 use seedpod::{Error, Kind, Result, base::time};
 use shop::Shop;
 use std::{path::Path, process::ExitCode, time::Duration};
+use summary::Summary;
 use table::Table;
 
 const HELP: &str = "\
@@ -72,7 +76,7 @@ usage: cargo run --example boutique -- [OPTIONS]
   --manifest FILE    run this Kubernetes manifest instead, until all of its workloads are available
   --help             this text
 
-The last line is a summary; the exit code is 0 if nothing failed, got lost or was done twice.";
+Ctrl-C (or SIGTERM) ends it early and in order. The last line is a summary; the exit code is 0 if nothing failed, got lost or was done twice.";
 
 #[tokio::main]
 async fn main() -> ExitCode {
@@ -87,7 +91,7 @@ async fn main() -> ExitCode {
 }
 
 /// Does what the command line asks for; whether all went well.
-async fn run(arguments: impl IntoIterator<Item = String>) -> Result<bool> {
+pub(crate) async fn run(arguments: impl IntoIterator<Item = String>) -> Result<bool> {
     let arguments = Arguments::parse(arguments)?;
     if arguments.help {
         println!("{HELP}");
@@ -100,9 +104,16 @@ async fn run(arguments: impl IntoIterator<Item = String>) -> Result<bool> {
 }
 
 async fn run_shop(arguments: &Arguments) -> Result<bool> {
-    let mut table = Table::on_standard_output();
+    let (mut table, ending) = (Table::on_standard_output(), Ending::listen()?);
     let begun = time::now();
-    let shop = Shop::open(arguments.seed, services::images()).await?;
+    let shop = tokio::select! {
+        biased;
+        () = ending.clone().asked() => {
+            println!("{}", Summary::default()); // nobody has been in it
+            return Ok(true);
+        }
+        shop = Shop::open(arguments.seed, services::images()) => shop?,
+    };
     let (pods, seed) = (shop.size()?, arguments.seed.get());
     println!("open with {pods} pods after {:.1} s, seed {seed}", begun.elapsed().as_secs_f64());
     let door = match arguments.serve {
@@ -113,10 +124,12 @@ async fn run_shop(arguments: &Arguments) -> Result<bool> {
         println!("the shop is open on http://{}/", door);
     }
     let length = arguments.seconds.unwrap_or(Duration::from_secs(13)); // with opening and closing about 15 s
-    let summary = show::play(&shop, arguments.seed, length, &mut table).await?;
+    let summary = show::play(&shop, arguments.seed, length, ending.clone().asked(), &mut table).await?;
     if let Some(door) = &door {
-        println!("the shoppers are gone, the shop stays open on http://{}/ until Ctrl-C", door);
-        tokio::signal::ctrl_c().await?;
+        if !ending.is_asked() {
+            println!("the shoppers are gone, the shop stays open on http://{}/ until Ctrl-C", door);
+        }
+        ending.asked().await;
     }
     shop.close().await;
     println!("{summary}");

@@ -32,8 +32,14 @@ const ATTEMPTS: u32 = 8;
 /// How long the queue may take to be worked off when the shoppers are gone.
 const WORKED_OFF_WITHIN: Duration = Duration::from_secs(20);
 
-/// Plays the show in an open shop, for this long or until all disruptions are over.
-pub(crate) async fn play(shop: &Shop, seed: Seed, length: Duration, table: &mut Table) -> Result<Summary> {
+/// Plays the show in an open shop, for this long or until all disruptions are over; or until it is to end early.
+pub(crate) async fn play(
+    shop: &Shop,
+    seed: Seed,
+    length: Duration,
+    early: impl Future<Output = ()>,
+    table: &mut Table,
+) -> Result<Summary> {
     let began = time::now();
     let tally = Arc::new(Lock::new(Tally::default()));
     let closing = Arc::new(AtomicBool::new(false));
@@ -42,9 +48,17 @@ pub(crate) async fn play(shop: &Shop, seed: Seed, length: Duration, table: &mut 
 
     let (tell, mut told) = mpsc::channel(16);
     let plot = async {
-        let plan = disruption::plan(seed, length);
-        let told = disruption::disrupt(shop, seed, plan, began, async |line| drop(tell.send(line).await)).await;
-        time::sleep_until(began + length).await;
+        let disrupt = async {
+            let plan = disruption::plan(seed, length);
+            let told = disruption::disrupt(shop, seed, plan, began, async |line| drop(tell.send(line).await)).await;
+            time::sleep_until(began + length).await;
+            told
+        };
+        let told = tokio::select! {
+            biased;
+            () = early => Ok(()),
+            told = disrupt => told,
+        };
         closing.store(true, Ordering::Relaxed);
         told
     };

@@ -66,7 +66,8 @@ async fn play(seed: u64, replaced: Vec<(&'static str, Image)>) -> (Summary, Stri
     let shop = Shop::open(seed, images).await.unwrap();
     let transcript = Transcript::default();
     let mut table = Table::plain(transcript.clone());
-    let summary = show::play(&shop, seed, Duration::from_secs(2), &mut table).await.unwrap();
+    let length = Duration::from_secs(2);
+    let summary = show::play(&shop, seed, length, std::future::pending(), &mut table).await.unwrap();
     shop.close().await;
     (summary, transcript.text())
 }
@@ -80,6 +81,22 @@ async fn the_shop_stays_open() {
     assert!(killed.is_some_and(|line| line.contains("× POST /orders")), "{printed}");
     assert!(printed.contains(">> drained node-") && printed.contains(">> rolled recommendation to v2"), "{printed}");
     assert_eq!(play(1, Vec::new()).await, (summary, printed), "the same seed, in paused time");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_show_that_ends_early_ends_in_order_at_any_moment() {
+    for seed in 0..4 {
+        let seed = Seed::new(seed);
+        let _simulation = seed.simulate();
+        let shop = Shop::open(seed, services::images()).await.unwrap();
+        let mut table = Table::plain(Transcript::default());
+        let (began, length) = (time::now(), Duration::from_secs(4));
+        let early = time::sleep(Duration::from_millis(seed.fork("early").rng().range(0..3000)));
+        let summary = show::play(&shop, seed, length, early, &mut table).await.unwrap();
+        assert!(summary.is_clean(), "{seed:?}: {summary}");
+        assert!(began.elapsed() < length, "{seed:?}");
+        shop.close().await;
+    }
 }
 
 /// A payment service of which every third answer gets lost on the way, after the card has been charged.
@@ -201,4 +218,15 @@ spec:
     );
     assert_eq!(told[2], "api is not available: 0 of 1 pods are available");
     assert!(told[3].contains("ImagePullBackOff: image example.org/api:v3: not found"), "{told:?}");
+}
+
+/// Where [`as_a_process`] finds its command line.
+pub(super) const ARGUMENTS: &str = "SEEDPOD_BOUTIQUE_ARGUMENTS";
+
+#[test]
+#[ignore = "the example in a process of its own, started by other tests"]
+fn as_a_process() {
+    let Ok(arguments) = std::env::var(ARGUMENTS) else { return };
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    assert!(runtime.block_on(example::run(arguments.split_whitespace().map(str::to_owned))).unwrap());
 }
