@@ -18,6 +18,8 @@ mod manifest;
 mod net;
 mod pod;
 mod pod_schedules;
+#[cfg(target_os = "linux")]
+mod processes;
 mod queue;
 mod queue_schedules;
 mod schedule;

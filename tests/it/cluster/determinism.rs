@@ -74,3 +74,42 @@ fn one_seed_one_history() {
     assert_eq!(first.len(), second.len());
     assert_ne!(first, history(8));
 }
+
+/// All of a history in one word.
+fn digest(seed: u64) -> String {
+    let history = history(seed);
+    format!("{} events {:016x}", history.len(), hash::of(history.join("\n").as_bytes()))
+}
+
+/// Where [`tells_its_history`] finds its seed.
+const SEED: &str = "SEEDPOD_HISTORY_SEED";
+
+#[test]
+#[ignore = "a history in a process of its own, started by another test"]
+fn tells_its_history() {
+    if let Some(seed) = std::env::var(SEED).ok().and_then(|seed| seed.parse().ok()) {
+        println!("\nhistory: {}", digest(seed));
+    }
+}
+
+/// The same in two processes, which differ in all that a program must not depend on: addresses of memory, seeds of hash
+/// maps, environment, threads.
+#[test]
+fn one_seed_one_history_in_every_process() {
+    let told = |seed: u64, threads: &str| {
+        let output = std::process::Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "cluster::determinism::tells_its_history", "--ignored", "--nocapture"])
+            .env(SEED, seed.to_string())
+            .env("RUST_TEST_THREADS", threads)
+            .env("SEEDPOD_OTHER", "x".repeat(threads.len() * 1000))
+            .output()
+            .unwrap();
+        let text = String::from_utf8(output.stdout).unwrap();
+        let line = text.lines().find_map(|line| line.strip_prefix("history: ")).map(str::to_owned);
+        line.unwrap_or_else(|| panic!("{text}{}", String::from_utf8_lossy(&output.stderr)))
+    };
+    let first = told(7, "1");
+    assert_eq!(told(7, "16"), first);
+    assert_eq!(digest(7), first, "and here");
+    assert_ne!(told(8, "1"), first);
+}
