@@ -6,8 +6,8 @@ use super::{
     tcp,
 };
 use crate::base::{Error, Kind, Result, sync::Lock};
+use smallvec::SmallVec;
 use std::{
-    collections::BTreeMap,
     fmt,
     net::{IpAddr, SocketAddr},
     sync::{
@@ -38,7 +38,8 @@ pub(super) struct Interface {
 }
 
 struct Ports {
-    listening: BTreeMap<u16, Arc<Backlog>>,
+    /// In their order. Most hosts have one or two.
+    listening: SmallVec<[(u16, Arc<Backlog>); 2]>,
     next: u16,
 }
 
@@ -46,10 +47,15 @@ struct Ports {
 const EPHEMERAL: u16 = 49_152;
 
 impl Ports {
+    /// Where this port is, or where it would be.
+    fn find(&self, port: u16) -> Result<usize, usize> {
+        self.listening.binary_search_by_key(&port, |(port, _)| *port)
+    }
+
     fn ephemeral(&mut self) -> u16 {
         loop {
             self.next = self.next.checked_add(1).unwrap_or(EPHEMERAL);
-            if self.listening.len() > usize::from(u16::MAX - EPHEMERAL) || !self.listening.contains_key(&self.next) {
+            if self.listening.len() > usize::from(u16::MAX - EPHEMERAL) || self.find(self.next).is_err() {
                 return self.next;
             }
         }
@@ -58,11 +64,12 @@ impl Ports {
 
 impl Interface {
     pub(super) fn new(ip: IpAddr, options: HostOptions) -> Self {
+        let search = if options.search.is_empty() { Arc::default() } else { options.search.into() };
         Interface {
-            origin: Origin { ip, name: options.name.into(), search: options.search.into() },
+            origin: Origin { ip, name: options.name.into(), search },
             intercept: Lock::new(options.intercept),
             detached: AtomicBool::new(false),
-            ports: Lock::new(Ports { listening: BTreeMap::new(), next: EPHEMERAL - 1 }),
+            ports: Lock::new(Ports { listening: SmallVec::new(), next: EPHEMERAL - 1 }),
         }
     }
 
@@ -72,7 +79,9 @@ impl Interface {
 
     /// Who listens on this port.
     pub(super) fn listening(&self, port: u16) -> Option<Arc<Backlog>> {
-        self.ports.lock().listening.get(&port).cloned()
+        let ports = self.ports.lock();
+        let (_, backlog) = ports.listening.get(ports.find(port).ok()?)?;
+        Some(backlog.clone())
     }
 
     /// A port to connect from.
@@ -81,7 +90,9 @@ impl Interface {
     }
 
     pub(super) fn free(&self, port: u16) {
-        let freed = self.ports.lock().listening.remove(&port);
+        let mut ports = self.ports.lock();
+        let freed = ports.find(port).ok().map(|at| ports.listening.remove(at));
+        drop(ports);
         drop(freed);
     }
 }
@@ -189,12 +200,12 @@ impl Host {
         if address.port() == 0 {
             address.set_port(ports.ephemeral());
         }
-        if ports.listening.contains_key(&address.port()) {
+        let Err(at) = ports.find(address.port()) else {
             return Err(Error::new(Kind::Conflict, IN_USE).at(address.to_string()));
-        }
+        };
         let backlog = Backlog::new(self.net().backlog(), address.port(), Arc::downgrade(&self.attachment.interface));
         let entry = self.scope.register(backlog.clone()).map_err(|error| error.at(address.to_string()))?;
-        ports.listening.insert(address.port(), backlog.clone());
+        ports.listening.insert(at, (address.port(), backlog.clone()));
         drop(ports);
         Ok(Listener::new(address, self.clone(), Source::Memory(backlog, entry)))
     }

@@ -57,7 +57,7 @@ struct Inner {
 #[derive(Default)]
 struct State {
     dead: bool,
-    panics: usize,
+    panics: u32,
     spawned: u64,
     /// The number tells a task from a later one under the same key.
     tasks: Slab<(u64, Option<AbortHandle>)>,
@@ -93,7 +93,7 @@ impl Scope {
         }
         state.spawned += 1;
         let number = state.spawned;
-        let key = state.tasks.insert((number, None));
+        let key = insert(&mut state.tasks, (number, None));
         drop(state);
         let coin = self.0.perturb.map(|seed| seed.fork_index(number).rng());
         let handle = tokio::spawn(Tracked { future, coin, entry: TaskEntry { scope: self.clone(), key } });
@@ -158,7 +158,7 @@ impl Scope {
 
     /// How many tasks ended by a panic.
     pub fn panics(&self) -> usize {
-        self.0.state.lock().panics
+        self.0.state.lock().panics as usize
     }
 
     /// Takes in a socket. Refused once dead.
@@ -167,7 +167,7 @@ impl Scope {
         if state.dead {
             return Err(Error::new(Kind::Closed, "the container was killed"));
         }
-        Ok(SocketEntry { key: state.sockets.insert(socket), scope: self.clone() })
+        Ok(SocketEntry { key: insert(&mut state.sockets, socket), scope: self.clone() })
     }
 }
 
@@ -181,6 +181,14 @@ impl fmt::Debug for Scope {
             .field("panics", &state.panics)
             .finish()
     }
+}
+
+/// Most scopes have one task and one socket for all their life: the first takes no room for more.
+fn insert<T>(slab: &mut Slab<T>, value: T) -> usize {
+    if slab.capacity() == 0 {
+        slab.reserve_exact(1);
+    }
+    slab.insert(value)
 }
 
 /// A socket's place in its scope.

@@ -75,12 +75,12 @@ impl Context {
 
     /// A variable of its environment: the container's own, else the pod's.
     pub fn env(&self, key: &str) -> Option<&str> {
-        self.0.declared.env.get(key).or_else(|| self.0.keeper.env.get(key))
+        self.0.declared.words().env.get(key).or_else(|| self.0.keeper.env.get(key))
     }
 
     /// All variables of its environment, in order.
     pub fn envs(&self) -> impl Iterator<Item = (&str, &str)> {
-        let own = &self.0.declared.env;
+        let own = &self.0.declared.words().env;
         let mut all: Vec<_> = self.0.keeper.env.iter().filter(|(key, _)| own.get(key).is_none()).collect();
         all.extend(own.iter());
         all.sort_unstable();
@@ -89,17 +89,17 @@ impl Context {
 
     /// Its declared command; empty where the image's own is meant.
     pub fn command(&self) -> &[String] {
-        &self.0.declared.command
+        &self.0.declared.words().command
     }
 
     /// Its declared arguments.
     pub fn args(&self) -> &[String] {
-        &self.0.declared.args
+        &self.0.declared.words().args
     }
 
     /// The ports that it is declared to listen on.
     pub fn ports(&self) -> &[Port] {
-        &self.0.declared.ports
+        &self.0.declared.words().ports
     }
 
     /// A volume that it mounts, by the volume's name or by the path where it is mounted.
@@ -184,7 +184,7 @@ impl Context {
 
     /// The network's wall clock.
     pub fn wall(&self) -> WallClock {
-        self.0.keeper.wall
+        self.host().net().wall_clock()
     }
 
     /// Declares use: this much more computing time, and this many bytes held from now on. Functions are not metered:

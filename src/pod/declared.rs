@@ -41,18 +41,28 @@ pub(super) struct Declared {
     pub(super) name: Arc<str>,
     pub(super) role: Role,
     pub(super) image: Image,
-    pub(super) command: Box<[String]>,
-    pub(super) args: Box<[String]>,
-    pub(super) env: Variables,
-    pub(super) ports: Box<[Port]>,
     pub(super) mounts: Box<[(Mount, Volume)]>,
-    /// Most containers have none of these.
+    /// The probes that the container answers by itself.
+    reported: [bool; 3],
+    // many containers have none of these, and most have none of those
+    words: Option<Box<Words>>,
     conduct: Option<Box<Conduct>>,
     pub(super) log: Lock<Log>,
     pub(super) usage: Usage,
 }
 
+/// What is declared for the container itself to read, and for those who look.
+pub(super) struct Words {
+    pub(super) command: Vec<String>,
+    pub(super) args: Vec<String>,
+    pub(super) env: Variables,
+    pub(super) ports: Vec<Port>,
+}
+
+static NO_WORDS: Words = Words { command: Vec::new(), args: Vec::new(), env: Variables(Vec::new()), ports: Vec::new() };
+
 struct Conduct {
+    /// Those that are made.
     probes: [Option<Box<Probe>>; 3],
     post_start: Option<Hook>,
     pre_stop: Option<Hook>,
@@ -65,31 +75,45 @@ impl Declared {
             let volume = volumes.get(&mount.volume)?.clone();
             Some((mount, volume))
         });
-        let probes = [spec.startup, spec.liveness, spec.readiness].map(|probe| probe.map(Box::new));
+        let probes = [spec.startup, spec.liveness, spec.readiness];
+        let is_reported = |probe: &Option<Probe>| matches!(probe, Some(Probe { check: Check::Reported, .. }));
+        let reported = probes.each_ref().map(is_reported);
+        let probes = probes.map(|probe| probe.filter(|probe| !matches!(probe.check, Check::Reported)).map(Box::new));
         let plain = probes.iter().all(Option::is_none) && spec.post_start.is_none() && spec.pre_stop.is_none();
         let conduct = Conduct { probes, post_start: spec.post_start, pre_stop: spec.pre_stop };
+        let words = Words {
+            command: small(spec.command),
+            args: small(spec.args),
+            env: Variables::new(spec.env),
+            ports: small(spec.ports),
+        };
+        let silent = words.command.is_empty() && words.args.is_empty() && words.env.0.is_empty();
+        let silent = silent && words.ports.is_empty();
         Declared {
             name: spec.name,
             role,
             image: spec.image,
-            command: spec.command.into(),
-            args: spec.args.into(),
-            env: Variables::new(spec.env),
-            ports: spec.ports.into(),
             mounts: mounts.collect(),
+            reported,
+            words: (!silent).then(|| Box::new(words)),
             conduct: (!plain).then(|| Box::new(conduct)),
             log: Lock::default(),
             usage: Usage::default(),
         }
     }
 
+    pub(super) fn words(&self) -> &Words {
+        self.words.as_deref().unwrap_or(&NO_WORDS)
+    }
+
+    /// The probe that is made; none where the container answers it by itself.
     pub(super) fn probe(&self, which: Which) -> Option<&Probe> {
         self.conduct.as_ref()?.probes.get(which as usize)?.as_deref()
     }
 
     /// Whether this probe is one that the container answers by itself, not one that is made.
     pub(super) fn reports(&self, which: Which) -> bool {
-        self.probe(which).is_some_and(|probe| matches!(probe.check, Check::Reported))
+        self.reported.get(which as usize) == Some(&true)
     }
 
     pub(super) fn post_start(&self) -> Option<&Hook> {
@@ -101,8 +125,13 @@ impl Declared {
     }
 }
 
+fn small<T>(mut list: Vec<T>) -> Vec<T> {
+    list.shrink_to_fit();
+    list
+}
+
 /// An environment, in the order of its keys.
-pub(super) struct Variables(Box<[(String, String)]>);
+pub(super) struct Variables(Vec<(String, String)>);
 
 impl Variables {
     pub(super) fn new(variables: BTreeMap<String, String>) -> Self {

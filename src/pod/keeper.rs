@@ -12,7 +12,7 @@ use crate::{
     base::{
         Error, Kind, Labels, Result, Seed,
         sync::{Arc, Lock, atomic::AtomicBool},
-        time::{self, WallClock, now},
+        time::{self, now},
     },
     net::{Host, HostOptions, Net, Scope},
 };
@@ -43,7 +43,6 @@ pub(super) struct Keeper {
     pub(super) declared: Box<[Arc<Declared>]>,
     pub(super) host: Host,
     pub(super) seed: Seed,
-    pub(super) wall: WallClock,
     state: Lock<State>,
     /// Something has happened: the task should look.
     wake: Notify,
@@ -72,7 +71,6 @@ impl Keeper {
             intercept: spec.intercept,
         })?;
         let seed = spec.seed.unwrap_or_else(|| net.seed()).fork(&namespace).fork(&name);
-        let wall = net.wall_clock();
         let init = spec.init.into_iter().map(|spec| match spec.sidecar {
             true => (Role::Sidecar, spec),
             false => (Role::Init, spec),
@@ -80,7 +78,7 @@ impl Keeper {
         let mains = spec.containers.into_iter().map(|spec| (Role::Main, spec));
         let declare = |(role, container)| Arc::new(Declared::new(container, role, &spec.volumes));
         let declared: Box<[_]> = init.chain(mains).map(declare).collect();
-        let machine = Machine::new(&declared, restart, grace, wall, now());
+        let machine = Machine::new(&declared, restart, grace, net.wall_clock(), now());
         let live = declared.iter().map(|_| None).collect();
         let scopes = Vec::with_capacity(declared.len());
         let keeper = Arc::new(Keeper {
@@ -93,7 +91,6 @@ impl Keeper {
             declared,
             host,
             seed,
-            wall,
             state: Lock::new(State { machine, live, scopes, announced: 0 }),
             wake: Notify::new(),
             changed: Notify::new(),
@@ -123,10 +120,12 @@ impl Keeper {
             match deadline {
                 None => self.wake.notified().await,
                 Some(deadline) => {
+                    // boxed, since a pod holds this future all its life, and mostly without a timer
+                    let timer = Box::pin(time::sleep_until(deadline));
                     tokio::select! {
                         biased;
                         () = self.wake.notified() => {}
-                        () = time::sleep_until(deadline) => {}
+                        () = timer => {}
                     }
                 }
             }

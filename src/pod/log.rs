@@ -71,6 +71,9 @@ impl Ring {
             self.dropped += 1;
         }
         self.bytes += text.len();
+        if self.lines.capacity() == 0 {
+            self.lines.reserve_exact(1); // many containers say one thing, once
+        }
         self.lines.push_back(Line { at, text: text.into() });
     }
 }

@@ -54,7 +54,7 @@ pub(super) struct Slot {
     /// Its image was not found the last time.
     missing: bool,
     reported: bool,
-    probers: [Option<Prober>; 3],
+    probers: [Option<Box<Prober>>; 3],
     restarts: Restarts,
     /// What a probe or hook has said, until the same succeeds.
     unhealthy: Option<(Source, Arc<str>)>,
@@ -91,7 +91,7 @@ impl Slot {
             failed: false,
             missing: false,
             reported: false,
-            probers: [None; 3],
+            probers: [const { None }; 3],
             restarts: Restarts::default(),
             unhealthy: None,
         }
@@ -118,7 +118,7 @@ impl Slot {
         }
         self.instance += 1;
         self.run = Run::Running { since: now, hook: self.declared.post_start().is_some() };
-        (self.started, self.failed, self.reported, self.probers) = (false, false, false, [None; 3]);
+        (self.started, self.failed, self.reported, self.probers) = (false, false, false, [const { None }; 3]);
         self.advance_started();
         self.instance
     }
@@ -138,14 +138,13 @@ impl Slot {
             // until it has ended, as Kubernetes does
             Which::Readiness => matches!(self.run, Run::Running { .. } | Run::Stopping { .. }) && self.started,
         };
-        by_stage && self.declared.probe(which).is_some() && !self.declared.reports(which)
+        by_stage && self.declared.probe(which).is_some()
     }
 
     /// What a probe has decided: nothing declared passes.
     fn passes(&self, which: Which) -> bool {
         match self.declared.probe(which) {
-            None => true,
-            Some(_) if self.declared.reports(which) => self.reported,
+            None => self.reported || !self.declared.reports(which),
             Some(_) => self.probers.get(which as usize).and_then(|prober| prober.as_ref()?.passing()) == Some(true),
         }
     }
@@ -172,7 +171,7 @@ impl Slot {
             let (Some(probe), Some(prober)) = (self.declared.probe(which), self.probers.get_mut(which as usize)) else {
                 continue;
             };
-            let prober = prober.get_or_insert_with(|| Prober::new(probe, since));
+            let prober = prober.get_or_insert_with(|| Box::new(Prober::new(probe, since)));
             if prober.begin(probe, now) {
                 begin(which);
             }
@@ -235,11 +234,8 @@ impl Slot {
 
     /// Counts as started where neither hook nor startup probe holds it back.
     fn advance_started(&mut self) {
-        let held = match self.declared.probe(Which::Startup) {
-            None => false,
-            Some(_) => !(self.declared.reports(Which::Startup) && self.reported),
-        };
-        if matches!(self.run, Run::Running { hook: false, .. }) && !held {
+        let free = self.declared.probe(Which::Startup).is_none() && self.passes(Which::Startup);
+        if matches!(self.run, Run::Running { hook: false, .. }) && free {
             self.begin_started();
         }
     }
@@ -313,7 +309,7 @@ impl Slot {
             (Role::Main, Some(policy)) if self.failed => policy != RestartPolicy::Never,
             (Role::Main, Some(policy)) => policy.restarts(exit.code),
         };
-        (self.started, self.reported, self.probers) = (false, false, [None; 3]);
+        (self.started, self.reported, self.probers) = (false, false, [const { None }; 3]);
         if !again {
             self.passed |= self.role() == Role::Init && well;
             self.run = Run::Terminated(terminated);
