@@ -4,7 +4,9 @@
 //! it found, or fails with what it saw.
 //!
 //! - [`broker`]: the conformance suite of brokers, a function per promise
+//! - [`fleet`]: clients and servers in virtual time, your stack between them
 //! - [`readiness`]: does a layer keep the rule of readiness?
 
 pub mod broker;
+pub mod fleet;
 pub mod readiness;

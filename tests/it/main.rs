@@ -12,6 +12,7 @@ mod boutique;
 mod cluster;
 mod control;
 mod examples;
+mod fleet;
 mod http;
 mod malformed;
 mod manifest;

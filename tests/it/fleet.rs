@@ -1,0 +1,102 @@
+//! Experiments with fleets in virtual time. Their transcripts are part of the docs of `testing::fleet`;
+//! `SEEDPOD_RECORD=1` writes them anew.
+
+use seedpod::{
+    base::Seed,
+    layer::{Budget, ConcurrencyLimitLayer, DeadlineLayer, RetryLayer},
+    serving::Replicas,
+    testing::fleet::{Fleet, Latency, Report, Server},
+};
+use std::{convert::identity, fs, path::PathBuf, time::Duration};
+use tower::{Layer, ServiceBuilder};
+
+const MILLI: Duration = Duration::from_millis(1);
+const SECOND: Duration = Duration::from_secs(1);
+
+fn told(name: &str, story: &[String]) {
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("src/testing/fleet").join(name).with_extension("txt");
+    let story = story.join("\n") + "\n";
+    if std::env::var_os("SEEDPOD_RECORD").is_some() {
+        fs::write(&path, &story).unwrap();
+    }
+    assert_eq!(story, fs::read_to_string(&path).unwrap_or_default(), "{}", path.display());
+}
+
+/// Ten servers, six tenths busy, fail for half a minute. Callers try up to three times, a second long.
+async fn outage(budget: Budget) -> Report {
+    let fails = |span| Server::new(Latency::fixed(50 * MILLI)).workers(2).during(span, |server| server.failing(1.0));
+    let fleet = Fleet::new(Seed::new(5))
+        .servers(10, fails(10 * SECOND..40 * SECOND))
+        .clients(10)
+        .rate(240.0)
+        .lasting(70 * SECOND);
+    let client = |number, endpoints| {
+        let retry = RetryLayer::new().attempt_timeout(300 * MILLI).budget(budget.clone());
+        ServiceBuilder::new()
+            .layer(DeadlineLayer::new(SECOND))
+            .layer(retry.seed(Seed::new(6).fork_index(number as u64)))
+            .service(Replicas::new(endpoints))
+    };
+    fleet.run(identity, client).await.unwrap()
+}
+
+/// The success of each ten seconds, in per cent.
+fn by_tens(report: &Report) -> String {
+    let tens = report.seconds().chunks(10).map(|chunk| {
+        let (good, all) = chunk.iter().fold((0, 0), |sum, second| (sum.0 + second.succeeded, sum.1 + second.offered));
+        format!("{:>5.1}", 100.0 * good as f64 / all as f64)
+    });
+    tens.collect::<Vec<_>>().join(" ")
+}
+
+#[tokio::test(start_paused = true)]
+async fn after_an_outage_a_budget_lets_the_fleet_recover_within_one_window_and_without_one_it_stays_down() {
+    let (with, without) = (outage(Budget::default()).await, outage(Budget::new(u32::MAX, 0)).await);
+    let within_a_window = with.seconds()[50..].iter().all(|second| second.success() >= 0.99);
+    assert!(within_a_window, "{}", by_tens(&with));
+    assert!(without.seconds()[50..].iter().all(|second| second.success() < 0.5), "{}", by_tens(&without));
+    let line = |what: &str, report: &Report| {
+        format!("{what}: {} % well, {:.2} attempts each", by_tens(report), report.amplification())
+    };
+    told("outage", &[line("budget of 20 %", &with), line("no budget     ", &without)]);
+}
+
+/// Four servers of five workers each: a thousand requests a second is what they can do.
+async fn overload(times: f64, guarded: bool) -> Report {
+    let server = Server::new(Latency::fixed(20 * MILLI)).workers(5);
+    let fleet = Fleet::new(Seed::new(8)).servers(4, server).clients(5).rate(1_000.0 * times).lasting(5 * SECOND);
+    let budget = Budget::default();
+    let line = if guarded { 5 } else { u32::MAX };
+    let client = |number, endpoints| {
+        let retry = RetryLayer::new().budget(budget.clone()).seed(Seed::new(6).fork_index(number as u64));
+        ServiceBuilder::new().layer(DeadlineLayer::new(SECOND)).layer(retry).service(Replicas::new(endpoints))
+    };
+    fleet.run(|backend| ConcurrencyLimitLayer::wait(5, line).layer(backend), client).await.unwrap()
+}
+
+#[tokio::test(start_paused = true)]
+async fn under_ten_times_the_load_the_goodput_is_the_capacity_and_who_is_admitted_is_served_as_fast() {
+    let mut story = vec!["offered   goodput   p99 of the answered   attempts each".to_string()];
+    let mut base = Duration::ZERO;
+    for times in [1.0, 2.0, 5.0, 10.0] {
+        let report = overload(times, true).await;
+        let (goodput, p99) = (report.success() * report.requests() as f64 / 5_000.0, report.percentile(0.99));
+        if times == 1.0 {
+            base = p99;
+        }
+        story.push(format!(
+            "{times:>5} x   {goodput:>6.2} x   {:>15.0} ms   {:>13.2}",
+            p99.as_secs_f64() * 1e3,
+            report.amplification()
+        ));
+        println!("{}", story.last().unwrap());
+        assert!(goodput >= 0.95, "{report}");
+        assert!(p99 <= 2 * base, "{report}");
+        let floor = 10.0 * 10.0 / report.requests() as f64;
+        assert!(report.amplification() <= 1.2 + floor, "{report}");
+    }
+    let report = overload(2.0, false).await;
+    story.push(format!("and with lines that have no end, at 2 x: {:.0} % well", 100.0 * report.success()));
+    assert!(report.success() < 0.3, "{report}");
+    told("overload", &story);
+}
