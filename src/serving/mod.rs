@@ -6,13 +6,16 @@
 //! - [`replicas`]: [`Replicas`], equal endpoints behind one service — start here
 //! - [`endpoints`]: [`Endpoints`], the set
 //! - [`load`]: [`Lease`], one pick, counted until its outcome is known
+//! - [`eject`]: [`Detector`], who may not be picked for a while, and why
 //! - [`erased`]: [`Erased`], endpoints of different types in one set
 
+pub mod eject;
 pub mod endpoints;
 pub mod erased;
 pub mod load;
 pub mod replicas;
 
+pub use eject::{Detector, Ejection};
 pub use endpoints::{Changes, Endpoints};
 pub use erased::Erased;
 pub use load::Lease;
