@@ -1,13 +1,12 @@
 //! The cookie that names a session's endpoint: opaque, signed, with an end.
 
 use super::{Affinity, Said, Session};
-use crate::base::{Error, Kind, Result};
+use crate::base::{Error, Kind, Result, sync::atomic::Ordering::Relaxed};
 use hmac::{Hmac, Mac};
 use http::{HeaderMap, HeaderValue, header::COOKIE};
 use sha2::Sha256;
 use std::{
     fmt,
-    sync::atomic::Ordering::Relaxed,
     time::{Duration, SystemTime},
 };
 
