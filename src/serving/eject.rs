@@ -1,0 +1,437 @@
+//! Who may not be picked, for a while: a detector of endpoints that fail.
+//!
+//! - [`Detector`], over all endpoints of a set — start here
+//! - [`Ejection`], its settings, and whose they are
+//! - [`Explanation`], who is out, why, until when
+//! - [`Routes`], a detector for each route, where one bad route must not put an endpoint out for all
+
+use crate::base::{
+    Outcome, Result, Seed,
+    sync::{
+        Arc, Guard, Lock,
+        atomic::{
+            AtomicBool, AtomicU32, AtomicU64,
+            Ordering::{Acquire, Relaxed, Release},
+        },
+    },
+    time::{self, Instant},
+};
+use std::fmt;
+
+mod explain;
+mod fleet;
+mod meter;
+mod policy;
+mod routes;
+#[cfg(test)]
+mod tests;
+mod ward;
+
+pub use explain::{Explained, Explanation, Reason, Standing};
+pub use policy::{Ejection, Growth};
+pub use routes::Routes;
+use ward::{IN, PROBING, Patient, Turn, Ward};
+
+/// Puts endpoints out that fail, for a while, and lets them back in once they have proved themselves.
+///
+/// A decision and no more: it is told which endpoints there are, the outcome of each call and the time, and says who may
+/// be picked. It starts no task and reads no clock; what is due is done by whoever comes next.
+///
+/// ```text
+///   in ──failures in a row, rate, fleet──► ejected ──its time is over──► one probe ──success──► in
+///                                             ▲                             │
+///                                             └────────── a longer time ◄───┘ failure, throttled
+/// ```
+///
+/// ```
+/// use seedpod::{base::{time, Outcome}, serving::{Detector, Ejection, eject::Admit}};
+/// use std::time::Duration;
+///
+/// let detector = Detector::new(Ejection::none().failures(3).wait(Duration::from_secs(30)).jitter(0.0))?;
+/// let (a, b) = (detector.join("cart-a"), detector.join("cart-b"));
+/// let now = time::now();
+/// (0..3).for_each(|_| a.record(Outcome::Failure, || now));
+/// assert!(!a.is_in() && b.is_in());
+/// assert_eq!(
+///     detector.explain(now).to_string(),
+///     "1 of 2 out, 1 allowed\ncart-a: ejected since 0 s, 30 s to go: 3 failures in a row",
+/// );
+///
+/// let later = now + Duration::from_secs(30);
+/// let Admit::Probe(probe) = a.admit(later) else { panic!("its time is over") };
+/// assert!(matches!(a.admit(later), Admit::Out), "one probe at a time");
+/// probe.settle(Outcome::Success, later);
+/// assert!(a.is_in());
+/// # Ok::<_, seedpod::Error>(())
+/// ```
+///
+/// **Guarantees**
+/// - After every step no more endpoints are out than [`Ejection::allowed`] says, those being tried included: also while
+///   endpoints leave and settings change, when those over the cap come back at once, the longest out first.
+/// - An endpoint that is out gets one probe at a time; only its outcome decides. A probe that is dropped, cancelled or
+///   says nothing leaves its place to the next request.
+/// - A success costs a few loads and additions on the endpoint's own counters; it takes no lock, and reads the time only
+///   where a [`rate`](Ejection::rate) over a window is asked for.
+///
+/// **Not guaranteed**: that concurrent successes and failures are put into one order: which of them ended a row is
+/// decided by who came first. What was under way when its endpoint was put out is not counted any more.
+///
+/// A handle: clones are the same detector.
+#[derive(Clone)]
+pub struct Detector(Arc<Shared>);
+
+struct Shared {
+    start: Instant,
+    rules: Rules,
+    /// When the interval is over, in nanoseconds after the start.
+    due: AtomicU64,
+    changes: AtomicU64,
+    ward: Lock<Ward>,
+}
+
+/// What the counting needs of the settings, readable without a lock. Written seldom, so on cache lines of its own.
+#[repr(align(128))]
+#[derive(Default)]
+struct Rules {
+    /// Whether there are rules by interval, and the nanoseconds of a part of the window; 0 is none.
+    interval: AtomicBool,
+    part: AtomicU64,
+    failures: AtomicU32,
+    local_origin: AtomicU32,
+    split: AtomicBool,
+    throttled: AtomicBool,
+    /// How many there are and how many of them are out.
+    all: AtomicU32,
+    out: AtomicU32,
+    panic: AtomicBool,
+}
+
+impl Detector {
+    /// A detector without endpoints. Its chance comes from the running simulation's seed, or from the system.
+    ///
+    /// # Errors
+    /// [`Kind::Invalid`](crate::base::Kind::Invalid) naming the setting that makes no sense.
+    pub fn new(settings: Ejection) -> Result<Self> {
+        settings.check()?;
+        Ok(Detector::checked(settings))
+    }
+
+    fn checked(settings: Ejection) -> Self {
+        let (start, rng) = (time::now(), Seed::ambient().fork("eject").rng());
+        let due = AtomicU64::new(settings.interval.as_nanos() as u64);
+        let ward = Lock::new(Ward::new(settings, rng, start));
+        let detector =
+            Detector(Arc::new(Shared { start, rules: Rules::default(), due, changes: AtomicU64::new(0), ward }));
+        detector.0.publish(&detector.0.ward.lock());
+        detector
+    }
+
+    /// Where its chance comes from, instead.
+    #[must_use]
+    pub fn seed(self, seed: Seed) -> Self {
+        self.0.ward.lock().rng = seed.fork("eject").rng();
+        self
+    }
+
+    /// An endpoint has come; the handle that picks and outcomes go by. Of a key that is there already, the same.
+    pub fn join(&self, key: impl Into<std::sync::Arc<str>>) -> Watched {
+        let mut ward = self.0.ward.lock();
+        let patient = ward.join(key.into());
+        self.0.publish(&ward);
+        Watched { patient, shared: self.0.clone() }
+    }
+
+    /// An endpoint has gone. It is forgotten: under its key another may come, with a clean slate.
+    pub fn leave(&self, key: &str, now: Instant) {
+        let mut ward = self.0.ward.lock();
+        ward.leave(key, now);
+        self.0.publish(&ward);
+    }
+
+    /// The settings.
+    pub fn settings(&self) -> Ejection {
+        self.0.ward.lock().settings.clone()
+    }
+
+    /// Other settings from now on. Who is out stays out for the time it was given, unless the cap is lower now.
+    ///
+    /// # Errors
+    /// [`Kind::Invalid`](crate::base::Kind::Invalid) naming the setting that makes no sense; nothing is changed then.
+    pub fn set(&self, settings: Ejection, now: Instant) -> Result {
+        settings.check()?;
+        let mut ward = self.0.ward.lock();
+        let next = self.0.nanos(now).saturating_add(settings.interval.as_nanos() as u64);
+        self.0.due.fetch_min(next, Relaxed);
+        ward.set(settings, now);
+        self.0.publish(&ward);
+        Ok(())
+    }
+
+    /// Does what is due: compares the endpoints at the end of an interval, and without probation brings back those whose
+    /// time is over. Failures and picks do it as they come; call it where none may come.
+    pub fn tick(&self, now: Instant) {
+        self.0.sweep(now);
+        if self.out() > 0 {
+            let mut ward = self.0.ward.lock();
+            ward.release(now);
+            self.0.publish(&ward);
+        }
+    }
+
+    /// How many are out, those being tried included.
+    #[inline]
+    pub fn out(&self) -> usize {
+        self.0.rules.out.load(Relaxed) as usize
+    }
+
+    /// Whether so many are out that all are to be used. Where some are not pickable for other reasons as well, ask
+    /// [`Ejection::panics`].
+    #[inline]
+    pub fn panics(&self) -> bool {
+        self.0.rules.panic.load(Relaxed)
+    }
+
+    /// A number that grows whenever somebody is put out or comes back.
+    #[inline]
+    pub fn version(&self) -> u64 {
+        self.0.changes.load(Acquire)
+    }
+
+    /// Who is out at this moment, why, since when and until when.
+    pub fn explain(&self, now: Instant) -> Explanation {
+        self.0.ward.lock().explain(now)
+    }
+}
+
+impl fmt::Debug for Detector {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Detector({} of {} out)", self.out(), self.0.rules.all.load(Relaxed))
+    }
+}
+
+impl Shared {
+    fn nanos(&self, now: Instant) -> u64 {
+        now.saturating_duration_since(self.start).as_nanos() as u64
+    }
+
+    /// Makes visible what was decided, before the lock is given back.
+    fn publish(&self, ward: &Guard<'_, Ward>) {
+        let (rules, settings) = (&self.rules, &ward.settings);
+        let (all, out) = ward.census();
+        let part = settings.rate.map_or(0, |rate| rate.window.as_nanos() as u64 / meter::PARTS);
+        rules.interval.store(settings.fleet.is_some() || settings.failing.is_some(), Relaxed);
+        rules.part.store(part, Relaxed);
+        rules.failures.store(settings.failures, Relaxed);
+        rules.local_origin.store(settings.local_origin, Relaxed);
+        rules.split.store(settings.split, Relaxed);
+        rules.throttled.store(settings.throttled, Relaxed);
+        rules.all.store(all as u32, Relaxed);
+        rules.out.store(out as u32, Relaxed);
+        rules.panic.store(settings.panics(all - out, all), Relaxed);
+        self.changes.store(ward.changes, Release);
+    }
+
+    /// Ends the interval where it is over, by whoever comes first.
+    fn sweep(&self, now: Instant) {
+        let (due, now_nanos) = (self.due.load(Relaxed), self.nanos(now));
+        if now_nanos < due {
+            return;
+        }
+        let mut ward = self.ward.lock();
+        let next = now_nanos.saturating_add(ward.settings.interval.as_nanos() as u64);
+        if self.due.compare_exchange(due, next, Relaxed, Relaxed).is_ok() {
+            ward.sweep(now);
+            self.publish(&ward);
+        }
+    }
+}
+
+/// One endpoint under watch: [`Detector::join`].
+#[derive(Clone)]
+pub struct Watched {
+    patient: Arc<Patient>,
+    shared: Arc<Shared>,
+}
+
+/// What a pick may do with an endpoint: [`Watched::admit`].
+#[derive(Debug)]
+#[must_use = "a probe that is dropped was in vain"]
+pub enum Admit {
+    /// It is in: pick it.
+    In,
+    /// It is out: pick another.
+    Out,
+    /// It is out, and this request is the one that decides.
+    Probe(Probe),
+}
+
+impl Watched {
+    /// The endpoint's key.
+    pub fn key(&self) -> &str {
+        &self.patient.key
+    }
+
+    /// Whether it is in: one load, for the pick.
+    #[inline]
+    pub fn is_in(&self) -> bool {
+        self.patient.word.load(Relaxed) == IN
+    }
+
+    /// Whether it may be picked at this moment. Of one that is out and whose time is over, one request is let through.
+    #[inline]
+    pub fn admit(&self, now: Instant) -> Admit {
+        match self.patient.word.load(Relaxed) {
+            IN => Admit::In,
+            PROBING => Admit::Out,
+            until if self.shared.nanos(now) < until => Admit::Out,
+            _ => self.turn(now),
+        }
+    }
+
+    #[cold]
+    fn turn(&self, now: Instant) -> Admit {
+        self.shared.sweep(now);
+        let mut ward = self.shared.ward.lock();
+        let turn = ward.turn(&self.patient, now);
+        self.shared.publish(&ward);
+        match turn {
+            Turn::In => Admit::In,
+            Turn::Out => Admit::Out,
+            Turn::Probe(number) => Admit::Probe(Probe { watched: self.clone(), number: Some(number) }),
+        }
+    }
+
+    /// Takes in what became of a call to it. The time is asked for only where it is needed. What becomes of a probe goes
+    /// to [`Probe::settle`] instead.
+    #[inline]
+    pub fn record(&self, outcome: Outcome, now: impl FnOnce() -> Instant) {
+        let rules = &self.shared.rules;
+        if outcome != Outcome::Success {
+            return self.suffer(outcome, now);
+        }
+        if self.is_in() {
+            self.patient.rows.end();
+            if rules.interval.load(Relaxed) {
+                self.patient.counts.add(true);
+            }
+            let part = rules.part.load(Relaxed);
+            if part != 0 {
+                self.count(now(), part, true);
+            }
+        }
+    }
+
+    #[cold]
+    fn suffer(&self, outcome: Outcome, now: impl FnOnce() -> Instant) {
+        let (shared, patient, rules) = (&*self.shared, &self.patient, &self.shared.rules);
+        let (local, throttled) = match outcome {
+            Outcome::Failure => (false, false),
+            Outcome::LocalOrigin => (true, false),
+            Outcome::Throttled(_) => (false, true),
+            _ => return,
+        };
+        if !self.is_in() {
+            return;
+        }
+        let (now, split) = (now(), rules.split.load(Relaxed));
+        let mut why = None;
+        if !throttled {
+            let (failures, locals) = patient.rows.grow(local, split);
+            let reached = |rule: &AtomicU32, row: u32| (1..=row).contains(&rule.load(Relaxed));
+            if reached(&rules.failures, failures) {
+                why = Some(Reason::InARow { failures });
+            } else if reached(&rules.local_origin, locals) {
+                why = Some(Reason::LocalOrigin { failures: locals });
+            }
+        }
+        if (rules.throttled.load(Relaxed) || !throttled) && !(local && split) {
+            if rules.interval.load(Relaxed) {
+                patient.counts.add(false);
+            }
+            let part = rules.part.load(Relaxed);
+            if part != 0 {
+                self.count(now, part, false);
+                why = why.or_else(|| self.rate());
+            }
+        }
+        if let Some(why) = why {
+            let mut ward = shared.ward.lock();
+            ward.eject(patient, why, now);
+            shared.publish(&ward);
+        }
+        shared.sweep(now);
+    }
+
+    #[inline]
+    fn count(&self, now: Instant, part: u64, good: bool) {
+        let tick = self.shared.nanos(now) / part;
+        if !self.patient.window.add(tick, good) {
+            self.turn_window(tick);
+            self.patient.window.add(tick, good);
+        }
+    }
+
+    #[cold]
+    fn turn_window(&self, tick: u64) {
+        let _ward = self.shared.ward.lock();
+        self.patient.window.turn(tick);
+    }
+
+    fn rate(&self) -> Option<Reason> {
+        let rule = self.shared.ward.lock().settings.rate?;
+        let seen = self.patient.window.sum();
+        let bad = seen.all() >= rule.least && seen.rate() < rule.below;
+        bad.then(|| Reason::Rate { rate: seen.rate(), requests: seen.all(), below: rule.below })
+    }
+
+    /// An active probe has found it well: it comes back at once, where the settings say so.
+    pub fn heal(&self, now: Instant) {
+        if !self.is_in() {
+            let mut ward = self.shared.ward.lock();
+            ward.heal(&self.patient, now);
+            self.shared.publish(&ward);
+        }
+    }
+}
+
+impl fmt::Debug for Watched {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Watched({}, {})", self.key(), if self.is_in() { "in" } else { "out" })
+    }
+}
+
+/// The one request that decides whether an endpoint comes back. Dropped without an outcome, it was in vain, and the next
+/// request decides.
+#[must_use = "dropping it leaves the decision to the next request"]
+pub struct Probe {
+    watched: Watched,
+    number: Option<u64>,
+}
+
+impl Probe {
+    /// Ends it with what became of it.
+    pub fn settle(mut self, outcome: Outcome, now: Instant) {
+        self.end(outcome, now);
+    }
+
+    fn end(&mut self, outcome: Outcome, now: Instant) {
+        if let Some(number) = self.number.take() {
+            let Watched { patient, shared } = &self.watched;
+            let mut ward = shared.ward.lock();
+            ward.settle(patient, number, outcome, now);
+            shared.publish(&ward);
+        }
+    }
+}
+
+impl Drop for Probe {
+    fn drop(&mut self) {
+        self.end(Outcome::Cancelled, self.watched.shared.start);
+    }
+}
+
+impl fmt::Debug for Probe {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Probe({})", self.watched.key())
+    }
+}

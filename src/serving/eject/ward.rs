@@ -1,0 +1,281 @@
+//! Who is out: the decisions, made under one short lock.
+
+use super::{
+    Explained, Explanation, Reason, Standing,
+    fleet::judge,
+    meter::{Counts, Rows, Seen, Window},
+    policy::{Ejection, Growth},
+};
+use crate::base::{
+    Outcome, Rng,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+    time::Instant,
+};
+use std::{collections::BTreeMap, time::Duration};
+
+/// What [`Patient::word`] says of an endpoint that is in.
+pub(super) const IN: u64 = 0;
+
+/// What it says of one that is being tried; anything else is when its time out is over.
+pub(super) const PROBING: u64 = u64::MAX;
+
+/// One endpoint, as picks and outcomes see it.
+pub(super) struct Patient {
+    pub(super) key: std::sync::Arc<str>,
+    /// [`IN`], [`PROBING`], or the nanosecond after the detector's start at which the time out is over.
+    pub(super) word: AtomicU64,
+    pub(super) rows: Rows,
+    /// Of the interval, for the comparison with the others.
+    pub(super) counts: Counts,
+    pub(super) window: Window,
+}
+
+impl Patient {
+    fn forget(&self) {
+        self.rows.end();
+        self.counts.take();
+        self.window.clear();
+    }
+}
+
+pub(super) struct Ward {
+    pub(super) settings: Ejection,
+    pub(super) rng: Rng,
+    start: Instant,
+    /// In the order of their keys.
+    beds: BTreeMap<std::sync::Arc<str>, Bed>,
+    out: usize,
+    spared: u64,
+    turns: u64,
+    /// How many times the set of those who are out has changed.
+    pub(super) changes: u64,
+}
+
+struct Bed {
+    patient: Arc<Patient>,
+    times: u32,
+    /// When it came back the last time.
+    back: Option<Instant>,
+    out: Option<Out>,
+}
+
+#[derive(Clone, Copy)]
+struct Out {
+    why: Reason,
+    since: Instant,
+    until: Instant,
+    /// The probe under way, by its number.
+    probe: Option<u64>,
+    probes_failed: u32,
+}
+
+/// What a pick gets of an endpoint that was out.
+pub(super) enum Turn {
+    In,
+    Out,
+    Probe(u64),
+}
+
+impl Ward {
+    pub(super) fn new(settings: Ejection, rng: Rng, start: Instant) -> Self {
+        Ward { settings, rng, start, beds: BTreeMap::new(), out: 0, spared: 0, turns: 0, changes: 0 }
+    }
+
+    pub(super) fn census(&self) -> (usize, usize) {
+        (self.beds.len(), self.out)
+    }
+
+    pub(super) fn join(&mut self, key: std::sync::Arc<str>) -> Arc<Patient> {
+        if let Some(bed) = self.beds.get(&key) {
+            return bed.patient.clone();
+        }
+        let patient = Arc::new(Patient {
+            key: key.clone(),
+            word: AtomicU64::new(IN),
+            rows: Rows::default(),
+            counts: Counts::default(),
+            window: Window::default(),
+        });
+        self.beds.insert(key, Bed { patient: patient.clone(), times: 0, back: None, out: None });
+        patient
+    }
+
+    pub(super) fn leave(&mut self, key: &str, now: Instant) {
+        if let Some(bed) = self.beds.remove(key) {
+            bed.patient.word.store(IN, Relaxed); // whoever still holds it finds nothing to wait for
+            if bed.out.is_some() {
+                self.out -= 1;
+                self.changes += 1;
+            }
+            self.relieve(now);
+        }
+    }
+
+    pub(super) fn set(&mut self, settings: Ejection, now: Instant) {
+        if settings.rate.map(|rate| rate.window) != self.settings.rate.map(|rate| rate.window) {
+            self.beds.values().for_each(|bed| bed.patient.window.clear());
+        }
+        self.settings = settings;
+        self.relieve(now);
+    }
+
+    /// Over the cap nobody stays out: the longest comes back first.
+    fn relieve(&mut self, now: Instant) {
+        while self.out > self.settings.allowed(self.beds.len()) {
+            let out = self.beds.iter().filter_map(|(key, bed)| Some((bed.out?.since, key)));
+            let Some(key) = out.min().map(|(_, key)| key.clone()) else { return };
+            self.back(&key, now, false);
+        }
+    }
+
+    fn back(&mut self, key: &str, now: Instant, proved: bool) {
+        let Some(bed) = self.beds.get_mut(key) else { return };
+        if bed.out.take().is_some() {
+            self.out -= 1;
+            self.changes += 1;
+            bed.back = Some(now);
+            bed.patient.forget();
+            bed.patient.word.store(IN, Relaxed);
+        }
+        if proved && self.settings.growth == Growth::Doubling {
+            bed.times = 0;
+        }
+    }
+
+    /// The bed of this very endpoint; one of the same key that came later is another.
+    fn bed(&mut self, patient: &Arc<Patient>) -> Option<&mut Bed> {
+        self.beds.get_mut(&patient.key).filter(|bed| Arc::ptr_eq(&bed.patient, patient))
+    }
+
+    /// Puts it out, unless it is out already or the cap forbids.
+    pub(super) fn eject(&mut self, patient: &Arc<Patient>, why: Reason, now: Instant) {
+        let allowed = self.settings.allowed(self.beds.len());
+        let (out, interval) = (self.out, self.settings.interval);
+        let Some(bed) = self.bed(patient).filter(|bed| bed.out.is_none()) else { return };
+        patient.forget();
+        if out >= allowed {
+            self.spared += 1;
+            return;
+        }
+        let healthy = bed.back.map_or(0, |back| intervals(now.saturating_duration_since(back), interval));
+        bed.times = bed.times.saturating_sub(healthy).saturating_add(1);
+        let times = bed.times;
+        let until = now + self.settings.out_for(times, &mut self.rng);
+        let word = self.word(until);
+        if let Some(bed) = self.bed(patient) {
+            bed.out = Some(Out { why, since: now, until, probe: None, probes_failed: 0 });
+            patient.word.store(word, Relaxed);
+            self.out += 1;
+            self.changes += 1;
+        }
+    }
+
+    fn word(&self, until: Instant) -> u64 {
+        let nanos = until.saturating_duration_since(self.start).as_nanos();
+        u64::try_from(nanos).unwrap_or(PROBING - 1).clamp(IN + 1, PROBING - 1)
+    }
+
+    /// A request has come to one that seems to be due.
+    pub(super) fn turn(&mut self, patient: &Arc<Patient>, now: Instant) -> Turn {
+        let (probation, number) = (self.settings.probation, self.turns);
+        let Some(bed) = self.bed(patient) else { return Turn::In };
+        let Some(out) = &mut bed.out else { return Turn::In };
+        if out.probe.is_some() || now < out.until {
+            return Turn::Out;
+        }
+        if !probation {
+            self.back(&patient.key, now, false);
+            return Turn::In;
+        }
+        out.probe = Some(number);
+        patient.word.store(PROBING, Relaxed);
+        self.turns += 1;
+        Turn::Probe(number)
+    }
+
+    /// The probe of this number has ended.
+    pub(super) fn settle(&mut self, patient: &Arc<Patient>, number: u64, outcome: Outcome, now: Instant) {
+        let Some(bed) = self.bed(patient) else { return };
+        let Some(out) = bed.out.as_mut().filter(|out| out.probe == Some(number)) else { return };
+        out.probe = None;
+        let asked = match outcome {
+            Outcome::Success => return self.back(&patient.key, now, true),
+            Outcome::Failure | Outcome::LocalOrigin => Duration::ZERO,
+            Outcome::Throttled(wait) => wait.unwrap_or_default(),
+            _ => {
+                // it says nothing of the endpoint: the next request decides
+                let word = out.until;
+                let word = self.word(word);
+                patient.word.store(word, Relaxed);
+                return;
+            }
+        };
+        out.probes_failed = out.probes_failed.saturating_add(1);
+        bed.times = bed.times.saturating_add(1);
+        let times = bed.times;
+        let wait = self.settings.out_for(times, &mut self.rng).max(asked.min(self.settings.longest()));
+        let until = now + wait;
+        let word = self.word(until);
+        if let Some(out) = self.bed(patient).and_then(|bed| bed.out.as_mut()) {
+            out.until = until;
+            patient.word.store(word, Relaxed);
+        }
+    }
+
+    /// An active probe has found it well.
+    pub(super) fn heal(&mut self, patient: &Arc<Patient>, now: Instant) {
+        if self.settings.heal && self.bed(patient).is_some_and(|bed| bed.out.is_some()) {
+            self.back(&patient.key, now, true);
+        }
+    }
+
+    /// The end of an interval: compares all that are in.
+    pub(super) fn sweep(&mut self, now: Instant) {
+        let of_interval = |bed: &Bed| (bed.patient.clone(), bed.patient.counts.take());
+        let interval: Vec<(Arc<Patient>, Seen)> =
+            self.beds.values().filter(|bed| bed.out.is_none()).map(of_interval).collect();
+        for (patient, why) in judge(self.settings.fleet, self.settings.failing, &interval) {
+            self.eject(&patient, why, now);
+        }
+    }
+
+    /// Without probation, brings back those whose time is over.
+    pub(super) fn release(&mut self, now: Instant) {
+        if !self.settings.probation {
+            let over = |(key, bed): (&std::sync::Arc<str>, &Bed)| (bed.out?.until <= now).then(|| key.clone());
+            let over: Vec<_> = self.beds.iter().filter_map(over).collect();
+            over.iter().for_each(|key| self.back(key, now, false));
+        }
+    }
+
+    pub(super) fn explain(&self, now: Instant) -> Explanation {
+        let explained = |(key, bed): (&std::sync::Arc<str>, &Bed)| {
+            let out = bed.out?;
+            let standing = match out.probe {
+                Some(_) => Standing::Probing,
+                None if out.until <= now => Standing::Due,
+                None => Standing::Ejected,
+            };
+            let (Out { why, since, until, probes_failed, .. }, times) = (out, bed.times);
+            Some(Explained { key: key.clone(), standing, why, since, until, times, probes_failed })
+        };
+        let mut out: Vec<_> = self.beds.iter().filter_map(explained).collect();
+        out.sort_by_key(|out| out.since);
+        let endpoints = self.beds.len();
+        Explanation {
+            now,
+            endpoints,
+            allowed: self.settings.allowed(endpoints),
+            panics: self.settings.panics(endpoints - self.out, endpoints),
+            spared: self.spared,
+            out,
+        }
+    }
+}
+
+fn intervals(since: Duration, interval: Duration) -> u32 {
+    u32::try_from(since.as_nanos() / interval.as_nanos().max(1)).unwrap_or(u32::MAX)
+}
