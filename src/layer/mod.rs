@@ -15,6 +15,7 @@
 //! - [`admission`]: [`AdmissionLayer`], send less to a service that refuses much
 //! - [`budget`]: [`Budget`], how much extra load all the trying again may add
 //! - [`classify`]: [`Classify`], what a result says of the endpoint and of trying again
+//! - [`attempt`]: what the attempts of one request know of each other
 //! - [`metadata`]: [`Metadata`], what layers must know of a request; [`Request`], a plain message that carries it
 //! - `http` (feature `http`): requests of the `http` crate carry it too; `HttpStatus` reads responses
 //!
@@ -28,6 +29,7 @@
 
 pub mod adaptive;
 pub mod admission;
+pub mod attempt;
 pub mod budget;
 pub mod bulkhead;
 pub mod classify;
@@ -59,6 +61,6 @@ pub use idle::{Idle, IdleBody, IdleHandle, IdleLayer};
 pub use limit::{ConcurrencyLimit, ConcurrencyLimitHandle, ConcurrencyLimitLayer, Limited};
 pub use metadata::{Metadata, Request};
 pub use rate::{Rate, RateKey, RateLimit, RateLimitHandle, RateLimitLayer};
-pub use retry::{Retry, RetryLayer};
+pub use retry::{Retry, RetryHandle, RetryLayer};
 pub use shed::{Shed, ShedHandle, ShedLayer};
 pub use timeout::{Timeout, TimeoutHandle, TimeoutLayer, TotalTimeout, TotalTimeoutLayer};
