@@ -13,6 +13,7 @@
 //! - [`shed`]: [`ShedLayer`], refuse rather than wait for readiness
 //! - [`rate`]: [`RateLimitLayer`], so many calls per time, together or by key, and when to come back
 //! - [`admission`]: [`AdmissionLayer`], send less to a service that refuses much
+//! - [`breaker`]: [`BreakerLayer`], stop calling who fails or is slow, and probe when it is well again
 //! - [`budget`]: [`Budget`], how much extra load all the trying again may add
 //! - [`classify`]: [`Classify`], what a result says of the endpoint and of trying again
 //! - [`attempt`]: what the attempts of one request know of each other
@@ -30,6 +31,7 @@
 pub mod adaptive;
 pub mod admission;
 pub mod attempt;
+pub mod breaker;
 pub mod budget;
 pub mod bulkhead;
 pub mod classify;
@@ -50,6 +52,7 @@ mod timer;
 
 pub use adaptive::{AdaptiveLimit, AdaptiveLimitHandle, AdaptiveLimitLayer, Gradient2};
 pub use admission::{Admission, AdmissionHandle, AdmissionLayer, Throttle};
+pub use breaker::{Breaker, BreakerHandle, BreakerLayer, Circuit, Forced, Trip, Window};
 pub use budget::Budget;
 pub use bulkhead::{Bulkhead, BulkheadHandle, BulkheadLayer};
 pub use classify::{Classify, Standard};
