@@ -1,7 +1,7 @@
 //! Attempts beyond the first: what they cost, where they go, and that all of it changes while requests flow.
 
 use super::*;
-use seedpod::layer::{ConcurrencyLimitLayer, attempt};
+use seedpod::layer::{BreakerLayer, ConcurrencyLimitLayer, FaultLayer, HedgeLayer, ShadowLayer, Split, Trip, attempt};
 
 /// Fails always, and counts its calls.
 fn down(
@@ -115,4 +115,46 @@ async fn each_attempt_learns_where_those_before_it_went() {
     }
     service.oneshot(Request::new(1)).await.unwrap_err();
     assert_eq!(choosing.went.lock().len(), 1, "every request begins anew");
+}
+
+type Plain = seedpod::testing::readiness::Probe<Request<u32>, u32>;
+
+async fn probe<S>(layer: impl Fn(Plain) -> S) -> Result<seedpod::testing::readiness::Report>
+where
+    S: Service<Request<u32>, Error = Error>,
+{
+    seedpod::testing::readiness::check(|| read(7), Request::into_message, layer).await
+}
+
+fn breaker() -> BreakerLayer {
+    BreakerLayer::new("probed", Trip::new()).unwrap()
+}
+
+#[tokio::test(start_paused = true)]
+async fn each_keeps_the_rule_of_readiness_and_all_of_them_stacked_do() {
+    let alone = probe(|probe| probe).await.unwrap();
+    let broken = probe(|probe| breaker().layer(probe)).await.unwrap();
+    let faulty = probe(|probe| FaultLayer::new().layer(probe)).await.unwrap();
+    let mirror = || service_fn(|_: Request<u32>| async { Ok::<_, Error>(1) });
+    let shadowed = probe(|probe| ShadowLayer::new(mirror(), 1.0).unwrap().layer(probe)).await.unwrap();
+    assert_eq!((broken, faulty, shadowed), (alone, alone, alone), "they only pass on");
+
+    let once = probe(|probe| HedgeLayer::new(0.1).unwrap().layer(probe)).await.unwrap();
+    let split = probe(|probe| Split::new([("a", probe, 1)]).unwrap()).await.unwrap();
+    for report in [once, split] {
+        assert!(report.calls + 1 == alone.calls && report.clones > report.calls, "{report:?} {alone:?}");
+    }
+
+    probe(|probe| {
+        ServiceBuilder::new()
+            .layer(DeadlineLayer::new(30 * SECOND))
+            .layer(RetryLayer::new())
+            .layer(HedgeLayer::new(0.1).unwrap())
+            .layer(breaker())
+            .layer(ShadowLayer::new(mirror(), 0.5).unwrap())
+            .layer(FaultLayer::new())
+            .service(Split::new([("a", probe, 1)]).unwrap())
+    })
+    .await
+    .unwrap();
 }
