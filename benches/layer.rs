@@ -1,5 +1,6 @@
 //! What each layer adds to a call that is answered at once, against the bare service. `cargo bench --bench layer`.
 #![allow(missing_docs, reason = "criterion's macros write functions without them")]
+#![allow(clippy::expect_used, reason = "the settings here are valid")]
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use futures::FutureExt;

@@ -53,7 +53,7 @@ enum Kept {
     /// One entry for each call, the oldest at `next` once it is full.
     Calls { most: usize, next: usize, calls: Vec<(bool, bool)> },
     /// One slot for each tick, by its remainder; `tick` is the newest.
-    Time { start: Instant, width: u64, tick: u64, slots: [Counts; SLOTS as usize] },
+    Time { start: Instant, width: u64, tick: u64, slots: Box<[Counts; SLOTS as usize]> },
 }
 
 impl Recent {
@@ -62,7 +62,7 @@ impl Recent {
             Window::Calls(most) => Kept::Calls { most: most.max(1) as usize, next: 0, calls: Vec::new() },
             Window::Time(span) => {
                 let width = (nanos(span) / SLOTS).max(1);
-                Kept::Time { start: now, width, tick: 0, slots: [Counts::default(); SLOTS as usize] }
+                Kept::Time { start: now, width, tick: 0, slots: Box::default() }
             }
         };
         Recent { sum: Counts::default(), kept }
