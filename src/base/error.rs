@@ -92,6 +92,7 @@ struct Inner {
     message: Cow<'static, str>,
     place: Option<Arc<str>>,
     retry_after: Option<Duration>,
+    unsent: bool,
     source: Option<Arc<dyn StdError + Send + Sync>>,
 }
 
@@ -99,7 +100,8 @@ impl Error {
     /// An error of this kind; the message may be empty, where the kind says it all.
     #[cold]
     pub fn new(kind: Kind, message: impl Into<Cow<'static, str>>) -> Self {
-        Error(Arc::new(Inner { kind, message: message.into(), place: None, retry_after: None, source: None }))
+        let message = message.into();
+        Error(Arc::new(Inner { kind, message, place: None, retry_after: None, unsent: false, source: None }))
     }
 
     /// Takes in a foreign error as this kind. One of ours, boxed or not, passes through untouched.
@@ -134,6 +136,13 @@ impl Error {
         self
     }
 
+    /// Says that the request was refused on this side and never left: it added no load anywhere else.
+    #[must_use]
+    pub fn unsent(mut self) -> Self {
+        self.edit().unsent = true;
+        self
+    }
+
     /// Adds what caused it.
     #[must_use]
     pub fn because(mut self, source: impl Into<BoxError>) -> Self {
@@ -163,6 +172,12 @@ impl Error {
     /// When it makes sense to come back, where the one who refused said so.
     pub fn retry_after(&self) -> Option<Duration> {
         self.0.retry_after
+    }
+
+    /// Whether the request was refused on this side and never left: a limit, a breaker, nobody to send it to. What is
+    /// counted for attempts (a budget, a breaker's window) does not count it.
+    pub fn is_unsent(&self) -> bool {
+        self.0.unsent
     }
 
     /// The first error of type `T` in the chain of sources: how a user gets at their own.
@@ -344,8 +359,8 @@ mod tests {
     #[test]
     fn clones_do_not_share_edits() {
         let first = Error::new(Kind::Timeout, "");
-        let second = first.clone().at("b").after(Duration::from_secs(1));
-        assert_eq!((first.place(), first.retry_after()), (None, None));
-        assert_eq!(second.place(), Some("b"));
+        let second = first.clone().at("b").after(Duration::from_secs(1)).unsent();
+        assert_eq!((first.place(), first.retry_after(), first.is_unsent()), (None, None, false));
+        assert_eq!((second.place(), second.is_unsent()), (Some("b"), true));
     }
 }

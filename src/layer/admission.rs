@@ -365,7 +365,7 @@ where
 
 #[cold]
 fn refuse() -> Error {
-    Error::new(Kind::Rejected, "not sent: the service refuses too much of what it gets")
+    Error::new(Kind::Rejected, "not sent: the service refuses too much of what it gets").unsent()
 }
 
 impl<F, C> fmt::Debug for Admitted<F, C> {

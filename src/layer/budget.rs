@@ -32,8 +32,10 @@ const SLOTS: u64 = 10;
 pub struct Budget(Arc<Shared>);
 
 struct Shared {
-    floor: u64,
-    percent: u64,
+    /// A second.
+    floor: AtomicU64,
+    /// In millionths of the requests.
+    share: AtomicU64,
     start: Instant,
     requests: Window,
     extras: Window,
@@ -42,8 +44,28 @@ struct Shared {
 impl Budget {
     /// This many extra attempts a second whatever the traffic is, and this share of the requests, in per cent.
     pub fn new(floor: u32, percent: u32) -> Self {
+        Budget::of(floor, u64::from(percent) * PERCENT)
+    }
+
+    /// No floor, and this part of the requests.
+    pub(crate) fn share(part: f64) -> Self {
+        Budget::of(0, millionths(part))
+    }
+
+    fn of(floor: u32, share: u64) -> Self {
         let (requests, extras) = (Window::default(), Window::default());
-        Budget(Arc::new(Shared { floor: floor.into(), percent: percent.into(), start: now(), requests, extras }))
+        let (floor, share) = (AtomicU64::new(floor.into()), AtomicU64::new(share));
+        Budget(Arc::new(Shared { floor, share, start: now(), requests, extras }))
+    }
+
+    /// Changes floor and share, for all that hold it; what is spent stays spent.
+    pub fn set(&self, floor: u32, percent: u32) {
+        self.0.floor.store(floor.into(), SeqCst);
+        self.0.share.store(u64::from(percent) * PERCENT, SeqCst);
+    }
+
+    pub(crate) fn set_share(&self, part: f64) {
+        self.0.share.store(millionths(part), SeqCst);
     }
 
     /// Counts a request: called once for each, whatever becomes of it.
@@ -69,6 +91,12 @@ impl Budget {
         self.0.extras.take(self.tick(taken));
     }
 
+    /// As [`withdraw`](Self::withdraw), for an attempt that may yet be shed on this side: dropped before it has left, it
+    /// is given back.
+    pub(crate) fn extra(&self, now: Instant) -> Option<Extra> {
+        self.withdraw(now).then(|| Extra { budget: self.clone(), taken: now, left: false })
+    }
+
     /// How many extra attempts are left now.
     pub fn left(&self, now: Instant) -> u64 {
         let tick = self.tick(now);
@@ -89,14 +117,37 @@ impl Default for Budget {
 
 impl fmt::Debug for Budget {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (floor, percent) = (self.0.floor.load(SeqCst), self.0.share.load(SeqCst) as f64 / PERCENT as f64);
         let window = Duration::from_secs(SLOTS);
-        write!(f, "Budget({} a second, {} % of {window:?}; {} left)", self.0.floor, self.0.percent, self.left(now()))
+        write!(f, "Budget({floor} a second, {percent} % of {window:?}; {} left)", self.left(now()))
+    }
+}
+
+/// An extra attempt that is paid for.
+pub(crate) struct Extra {
+    budget: Budget,
+    taken: Instant,
+    left: bool,
+}
+
+impl Extra {
+    /// Whether it has left so far: dropped now, it is given back if not.
+    pub(crate) fn has_left(&mut self, left: bool) {
+        self.left = left;
+    }
+}
+
+impl Drop for Extra {
+    fn drop(&mut self) {
+        if !self.left {
+            self.budget.refund(self.taken);
+        }
     }
 }
 
 impl Shared {
     fn allowed(&self, tick: u64) -> u64 {
-        self.floor * SLOTS + self.requests.sum(tick) * self.percent / 100
+        self.floor.load(SeqCst) * SLOTS + self.requests.sum(tick) * self.share.load(SeqCst) / ALL
     }
 }
 
@@ -131,6 +182,14 @@ impl Window {
 }
 
 const COUNT: u64 = u32::MAX as u64;
+
+/// Millionths.
+const ALL: u64 = 1_000_000;
+const PERCENT: u64 = ALL / 100;
+
+fn millionths(part: f64) -> u64 {
+    (part * ALL as f64) as u64 // towards zero: never more than was said
+}
 
 fn of(word: u64) -> u32 {
     (word >> 32) as u32
@@ -190,6 +249,24 @@ mod tests {
         assert_eq!((0..100).filter(|_| budget.withdraw(start)).count(), 10);
         assert!(!budget.withdraw(start + Duration::from_secs(9)));
         assert_eq!(budget.left(start + Duration::from_secs(10)), 10);
+    }
+
+    #[test]
+    fn an_extra_that_never_leaves_is_given_back_and_settings_change_live() {
+        let budget = Budget::new(1, 0);
+        let start = budget.0.start;
+        let mut extra = budget.extra(start);
+        assert_eq!(budget.left(start), 9);
+        extra.as_mut().unwrap().has_left(true);
+        drop(extra);
+        assert_eq!(budget.left(start), 9, "it left: spent");
+        drop(budget.extra(start));
+        assert_eq!(budget.left(start), 9);
+        budget.set(2, 50);
+        (0..10).for_each(|_| budget.deposit(start));
+        assert_eq!(budget.left(start), 20 + 5 - 1);
+        budget.set_share(0.1);
+        assert_eq!(budget.left(start), 20 + 1 - 1);
     }
 
     #[test]

@@ -128,13 +128,13 @@ impl Gate {
 
     #[cold]
     fn refuse(&self) -> Error {
-        Error::new(Kind::Overloaded, self.what)
+        Error::new(Kind::Overloaded, self.what).unsent()
     }
 
     #[cold]
     fn give_up(&self) -> Error {
         self.core.lock().refused += 1;
-        Error::new(Kind::Overloaded, "waited too long for a place")
+        Error::new(Kind::Overloaded, "waited too long for a place").unsent()
     }
 }
 

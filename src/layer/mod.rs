@@ -5,6 +5,7 @@
 //!
 //! - [`retry`]: [`RetryLayer`], try again what may help, under one budget — start here
 //! - [`deadline`]: [`DeadlineLayer`], every call ends in time
+//! - [`hedge`]: [`HedgeLayer`], make the slowest calls a second time, and take the first success
 //! - [`timeout`]: [`TimeoutLayer`] per attempt, [`TotalTimeoutLayer`] for the whole call
 //! - `idle` (feature `http`): `IdleLayer`, a body that stops coming ends
 //! - [`limit`]: [`ConcurrencyLimitLayer`], so many calls at a time; more wait in a bounded line or are refused
@@ -13,8 +14,12 @@
 //! - [`shed`]: [`ShedLayer`], refuse rather than wait for readiness
 //! - [`rate`]: [`RateLimitLayer`], so many calls per time, together or by key, and when to come back
 //! - [`admission`]: [`AdmissionLayer`], send less to a service that refuses much
+//! - [`breaker`]: [`BreakerLayer`], stop calling who fails or is slow, and probe when it is well again
+//! - [`shadow`]: [`ShadowLayer`], send a copy of some requests to another service; [`split`]: [`Split`], by weight
+//! - [`fault`]: [`FaultLayer`], delay and fail calls on purpose
 //! - [`budget`]: [`Budget`], how much extra load all the trying again may add
 //! - [`classify`]: [`Classify`], what a result says of the endpoint and of trying again
+//! - [`attempt`]: what the attempts of one request know of each other
 //! - [`metadata`]: [`Metadata`], what layers must know of a request; [`Request`], a plain message that carries it
 //! - `http` (feature `http`): requests of the `http` crate carry it too; `HttpStatus` reads responses
 //!
@@ -28,11 +33,15 @@
 
 pub mod adaptive;
 pub mod admission;
+pub mod attempt;
+pub mod breaker;
 pub mod budget;
 pub mod bulkhead;
 pub mod classify;
 pub mod deadline;
+pub mod fault;
 mod gate;
+pub mod hedge;
 #[cfg(feature = "http")]
 pub mod http;
 #[cfg(feature = "http")]
@@ -42,16 +51,21 @@ pub mod metadata;
 pub(crate) mod on_call;
 pub mod rate;
 pub mod retry;
+pub mod shadow;
 pub mod shed;
+pub mod split;
 pub mod timeout;
 mod timer;
 
 pub use adaptive::{AdaptiveLimit, AdaptiveLimitHandle, AdaptiveLimitLayer, Gradient2};
 pub use admission::{Admission, AdmissionHandle, AdmissionLayer, Throttle};
+pub use breaker::{Breaker, BreakerHandle, BreakerLayer, Circuit, Forced, Trip, Window};
 pub use budget::Budget;
 pub use bulkhead::{Bulkhead, BulkheadHandle, BulkheadLayer};
 pub use classify::{Classify, Standard};
 pub use deadline::{DeadlineLayer, DeadlineService};
+pub use fault::{Fault, FaultHandle, FaultLayer, Injection};
+pub use hedge::{Hedge, HedgeHandle, HedgeLayer};
 #[cfg(feature = "http")]
 pub use http::HttpStatus;
 #[cfg(feature = "http")]
@@ -59,6 +73,8 @@ pub use idle::{Idle, IdleBody, IdleHandle, IdleLayer};
 pub use limit::{ConcurrencyLimit, ConcurrencyLimitHandle, ConcurrencyLimitLayer, Limited};
 pub use metadata::{Metadata, Request};
 pub use rate::{Rate, RateKey, RateLimit, RateLimitHandle, RateLimitLayer};
-pub use retry::{Retry, RetryLayer};
+pub use retry::{Retry, RetryHandle, RetryLayer};
+pub use shadow::{Shadow, ShadowHandle, ShadowLayer};
 pub use shed::{Shed, ShedHandle, ShedLayer};
+pub use split::{Split, SplitBy, SplitHandle};
 pub use timeout::{Timeout, TimeoutHandle, TimeoutLayer, TotalTimeout, TotalTimeoutLayer};

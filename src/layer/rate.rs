@@ -302,7 +302,7 @@ impl<K: Ord + Clone> Pace<K> {
 
 #[cold]
 fn refuse(wait: Duration) -> Error {
-    Error::new(Kind::Overloaded, "too many in this time").after(wait)
+    Error::new(Kind::Overloaded, "too many in this time").after(wait).unsent()
 }
 
 impl<K: Ord> Drop for Pace<K> {

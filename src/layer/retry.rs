@@ -1,6 +1,6 @@
 //! Try again what may help, within the deadline, under one budget.
 
-use super::{Budget, Classify, Metadata, Standard, on_call::OnCall, timer::Timer};
+use super::{Budget, Classify, Metadata, Standard, attempt::Tried, budget::Extra, on_call::OnCall, timer::Timer};
 use crate::base::{
     Backoff, BoxError, Deadline, Error, Kind, Rng, Seed,
     sync::{
@@ -18,6 +18,11 @@ use std::{
     time::Duration,
 };
 use tower::{Layer, Service};
+
+mod rules;
+
+pub use rules::RetryHandle;
+use rules::{Refusal, Rules};
 
 /// Makes a call again where that may help.
 ///
@@ -39,11 +44,18 @@ use tower::{Layer, Service};
 /// - Only requests that are idempotent, by nature or by their key, are sent more than once.
 /// - All attempts carry the idempotency key of the request. None is made up where it has none: only the receiver can
 ///   know what a key of its caller means.
+/// - Whatever chooses endpoints further in is told where earlier attempts went ([`attempt`](super::attempt)), so that it
+///   can prefer others.
+/// - The budget is drawn on before the wait, and given back where the attempt never left: dropped before, or refused on
+///   this side ([`Error::is_unsent`]).
 /// - Nothing lasts longer than the request's deadline, and no attempt starts that cannot end before it.
 /// - When it gives up, the last result stands as it was; a time-out names the attempt and has the failure before as its
 ///   source.
 /// - Always ready: the service, which must be `Sync` for that, is cloned once per call and made ready inside it. Dropping
 ///   the call drops what is under way.
+///
+/// One layer is one set of settings: all services that it makes, and all clones, share them; its [handle](Self::handle)
+/// changes them while requests flow, for whatever is decided from then on.
 ///
 /// **Not guaranteed**: that a receiver carries out a request only once; it must know the key for that.
 ///
@@ -66,32 +78,17 @@ use tower::{Layer, Service};
 /// ```
 #[derive(Clone)]
 pub struct RetryLayer<C = Standard> {
-    rules: Rules,
+    handle: RetryHandle,
+    budget: Budget,
     classify: C,
     seed: Seed,
-}
-
-/// The settings, all plain values.
-#[derive(Clone, Debug)]
-struct Rules {
-    attempts: u32,
-    backoff: Backoff,
-    budget: Budget,
-    attempt_timeout: Option<Duration>,
-    attempt_min: Duration,
 }
 
 impl RetryLayer {
     /// The defaults, seeded by the running simulation or the system.
     pub fn new() -> Self {
-        let rules = Rules {
-            attempts: 3,
-            backoff: Backoff::default(),
-            budget: Budget::default(),
-            attempt_timeout: None,
-            attempt_min: Duration::ZERO,
-        };
-        RetryLayer { rules, classify: Standard, seed: Seed::ambient().fork("retry") }
+        let seed = Seed::ambient().fork("retry");
+        RetryLayer { handle: RetryHandle::default(), budget: Budget::default(), classify: Standard, seed }
     }
 }
 
@@ -104,43 +101,43 @@ impl Default for RetryLayer {
 impl<C> RetryLayer<C> {
     /// How often a request is sent at most, the first time included; 0 counts as 1.
     #[must_use]
-    pub fn attempts(mut self, attempts: u32) -> Self {
-        self.rules.attempts = attempts.max(1);
+    pub fn attempts(self, attempts: u32) -> Self {
+        self.handle.set_attempts(attempts);
         self
     }
 
     /// How long to wait before each further attempt.
     #[must_use]
-    pub fn backoff(mut self, backoff: Backoff) -> Self {
-        self.rules.backoff = backoff;
+    pub fn backoff(self, backoff: Backoff) -> Self {
+        self.handle.set_backoff(backoff);
         self
     }
 
     /// The budget that further attempts draw on: a clone of the one that others in front of the same service use.
     #[must_use]
     pub fn budget(mut self, budget: Budget) -> Self {
-        self.rules.budget = budget;
+        self.budget = budget;
         self
     }
 
     /// How long one attempt may take; what takes longer is dropped and counts as [`Kind::Timeout`].
     #[must_use]
-    pub fn attempt_timeout(mut self, timeout: Duration) -> Self {
-        self.rules.attempt_timeout = Some(timeout);
+    pub fn attempt_timeout(self, timeout: Duration) -> Self {
+        self.handle.set_attempt_timeout(Some(timeout));
         self
     }
 
     /// The least time in which an attempt can end: none is started when less is left before the deadline.
     #[must_use]
-    pub fn attempt_min(mut self, min: Duration) -> Self {
-        self.rules.attempt_min = min;
+    pub fn attempt_min(self, min: Duration) -> Self {
+        self.handle.set_attempt_min(min);
         self
     }
 
     /// Reads results: which are worth another try.
     #[must_use]
     pub fn classify<D>(self, classify: D) -> RetryLayer<D> {
-        RetryLayer { rules: self.rules, classify, seed: self.seed }
+        RetryLayer { handle: self.handle, budget: self.budget, classify, seed: self.seed }
     }
 
     /// Where the jitter comes from.
@@ -149,11 +146,17 @@ impl<C> RetryLayer<C> {
         self.seed = seed;
         self
     }
+
+    /// Reads and changes the settings, and reads the counts, of this layer and of all that it made. The budget has
+    /// [its own](Budget::set).
+    pub fn handle(&self) -> RetryHandle {
+        self.handle.clone()
+    }
 }
 
 impl<C> fmt::Debug for RetryLayer<C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.rules.fmt(f)
+        f.debug_struct("RetryLayer").field("handle", &self.handle).field("budget", &self.budget).finish()
     }
 }
 
@@ -161,57 +164,21 @@ impl<S, C: Clone> Layer<S> for RetryLayer<C> {
     type Service = Retry<S, C>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        let (rules, classify, seed) = (self.rules.clone(), self.classify.clone(), self.seed);
-        Retry { shared: Arc::new(Shared { inner, rules, classify, seed, retried: AtomicU64::new(0) }) }
+        let layer = self.clone();
+        Retry { shared: Arc::new(Shared { inner, layer, retried: AtomicU64::new(0) }) }
     }
 }
 
 struct Shared<S, C> {
     inner: S,
-    rules: Rules,
-    classify: C,
-    seed: Seed,
+    layer: RetryLayer<C>,
     retried: AtomicU64,
 }
 
 impl<S, C> Shared<S, C> {
     /// A generator of its own for each call that needs one, by the order in which they do.
     fn rng(&self) -> Rng {
-        self.seed.fork_index(self.retried.fetch_add(1, Relaxed)).rng()
-    }
-}
-
-impl Rules {
-    /// When an attempt that starts now must end.
-    fn attempt_until(&self, now: Instant, deadline: Option<Deadline>) -> Option<Instant> {
-        let timeout = self.attempt_timeout.and_then(|timeout| now.checked_add(timeout));
-        match (timeout, deadline.map(Deadline::instant)) {
-            (Some(timeout), Some(deadline)) => Some(timeout.min(deadline)),
-            (timeout, deadline) => timeout.or(deadline),
-        }
-    }
-
-    /// When to make the next attempt, after `made` of them and a result that asks to wait at least this long; none to
-    /// give up. Draws on the budget last, so that only what is sent is paid for.
-    fn next(
-        &self,
-        made: u32,
-        asked: Duration,
-        deadline: Option<Deadline>,
-        now: Instant,
-        rng: &mut Rng,
-    ) -> Option<Instant> {
-        if made >= self.attempts {
-            return None;
-        }
-        let start = now.checked_add(self.backoff.wait(made.saturating_sub(1), rng).max(asked))?;
-        if let Some(deadline) = deadline {
-            let end = start.checked_add(self.attempt_min)?;
-            if end >= deadline.instant() {
-                return None;
-            }
-        }
-        self.budget.withdraw(now).then_some(start)
+        self.layer.seed.fork_index(self.retried.fetch_add(1, Relaxed)).rng()
     }
 }
 
@@ -228,7 +195,7 @@ impl<S, C> Clone for Retry<S, C> {
 
 impl<S: fmt::Debug, C> fmt::Debug for Retry<S, C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Retry").field("inner", &self.shared.inner).field("rules", &self.shared.rules).finish()
+        f.debug_struct("Retry").field("inner", &self.shared.inner).field("layer", &self.shared.layer).finish()
     }
 }
 
@@ -250,10 +217,12 @@ where
 
     #[inline]
     fn call(&mut self, mut request: Req) -> Self::Future {
-        let (rules, now) = (&self.shared.rules, time::now());
-        rules.budget.deposit(now);
+        let (layer, now) = (&self.shared.layer, time::now());
+        let rules = layer.handle.rules();
+        layer.budget.deposit(now);
+        rules.begin();
         let deadline = request.deadline();
-        let spare = if rules.attempts > 1 && request.is_idempotent() { request.repeat() } else { None };
+        let spare = if rules.attempts() > 1 && request.is_idempotent() { request.repeat() } else { None };
         let until = rules.attempt_until(now, deadline);
         shrink(&mut request, until);
         Retrying {
@@ -261,6 +230,8 @@ where
             step: if until.is_some_and(|until| until <= now) { Step::Late } else { Step::Attempt { until } },
             timer: Timer::default(),
             spare,
+            tried: Tried::default(),
+            extra: None,
             deadline,
             made: 1,
             rng: None,
@@ -281,6 +252,8 @@ pin_project! {
         #[pin]
         timer: Timer,
         spare: Option<Req>,
+        tried: Tried,
+        extra: Option<Extra>,
         deadline: Option<Deadline>,
         made: u32,
         rng: Option<Rng>,
@@ -311,46 +284,68 @@ where
     #[inline]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut this = self.project();
-        let rules = &this.shared.rules;
+        let Shared { layer, .. } = &**this.shared;
+        let rules = layer.handle.rules();
         loop {
             let until = match *this.step {
                 Step::Attempt { until } => until,
                 Step::Late => return Poll::Ready(Err(late(this.last.take()))),
                 Step::Wait { start } => {
                     ready!(this.timer.as_mut().poll_until(start, cx));
-                    let repeated =
-                        if *this.made + 1 < rules.attempts { this.spare.as_ref().and_then(Req::repeat) } else { None };
+                    let more = *this.made + 1 < rules.attempts();
+                    let repeated = if more { this.spare.as_ref().and_then(Req::repeat) } else { None };
                     let Some(mut request) = repeated.or_else(|| this.spare.take()) else { return Poll::Pending };
                     let until = rules.attempt_until(time::now(), *this.deadline);
                     shrink(&mut request, until);
                     *this.made += 1;
                     *this.step = Step::Attempt { until };
+                    rules.again();
                     this.attempt.as_mut().again(request);
                     until
                 }
             };
-            let result = match this.attempt.as_mut().poll(cx) {
+            let attempt = this.attempt.as_mut();
+            // only what may go out again needs to know where it went
+            let follow = this.spare.is_some() || *this.made > 1;
+            let polled = if follow { this.tried.follow(|| attempt.poll(cx)) } else { attempt.poll(cx) };
+            let result = match polled {
                 Poll::Ready(result) => result.map_err(|error| Error::adopt(error, Kind::Failed)),
                 Poll::Pending => {
+                    if let Some(extra) = this.extra {
+                        extra.has_left(!this.attempt.is_waiting());
+                    }
                     let Some(until) = until else { return Poll::Pending };
                     ready!(this.timer.as_mut().poll_until(until, cx));
+                    let waiting = this.attempt.is_waiting();
                     this.attempt.as_mut().stop();
                     if this.deadline.is_some_and(|deadline| deadline.instant() <= until) {
                         *this.step = Step::Late;
                         continue;
                     }
-                    Err(slow(*this.made, rules, this.last.take()))
+                    let error = slow(*this.made, rules, this.last.take());
+                    Err(if waiting { error.unsent() } else { error })
                 }
             };
-            if this.spare.is_none() {
-                return Poll::Ready(result);
+            if let Some(mut extra) = this.extra.take() {
+                extra.has_left(!result.as_ref().is_err_and(Error::is_unsent));
             }
-            let Some(asked) = this.shared.classify.retry_after(result.as_ref()) else { return Poll::Ready(result) };
-            let rng = this.rng.get_or_insert_with(|| this.shared.rng());
-            match rules.next(*this.made, asked, *this.deadline, time::now(), rng) {
-                None => return Poll::Ready(result),
-                Some(start) => {
+            let Some(asked) = layer.classify.retry_after(result.as_ref()) else { return Poll::Ready(result) };
+            let next = if this.spare.is_some() {
+                let rng = this.rng.get_or_insert_with(|| this.shared.rng());
+                rules.next(*this.made, asked, *this.deadline, time::now(), rng, &layer.budget)
+            } else if *this.made == 1 && rules.attempts() > 1 {
+                Err(Refusal::Once)
+            } else {
+                Err(Refusal::Attempts)
+            };
+            match next {
+                Err(refusal) => {
+                    rules.given_up(refusal);
+                    return Poll::Ready(result);
+                }
+                Ok((start, extra)) => {
                     this.attempt.as_mut().stop();
+                    *this.extra = Some(extra);
                     *this.last = result.err();
                     *this.step = Step::Wait { start };
                 }
@@ -374,8 +369,8 @@ fn late(last: Option<Error>) -> Error {
 
 #[cold]
 fn slow(made: u32, rules: &Rules, last: Option<Error>) -> Error {
-    let timeout = rules.attempt_timeout.unwrap_or_default();
-    because(Error::new(Kind::Timeout, format!("attempt {made} of {} took {timeout:?}", rules.attempts)), last)
+    let timeout = rules.attempt_timeout().unwrap_or_default();
+    because(Error::new(Kind::Timeout, format!("attempt {made} of {} took {timeout:?}", rules.attempts())), last)
 }
 
 fn because(error: Error, last: Option<Error>) -> Error {
@@ -388,47 +383,5 @@ fn because(error: Error, last: Option<Error>) -> Error {
 impl<S: Service<Req>, Req, C> fmt::Debug for Retrying<S, Req, C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Retrying").field("made", &self.made).field("deadline", &self.deadline).finish_non_exhaustive()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_hundred_thousand_decisions_keep_every_limit() {
-        let mut rng = Seed::new(5).rng();
-        let now = time::now();
-        let (mut again, mut refused) = (0, 0);
-        for _ in 0..100_000 {
-            let layer = RetryLayer::new()
-                .attempts(rng.below(5) as u32)
-                .attempt_min(Duration::from_millis(rng.below(50)))
-                .budget(Budget::new(rng.below(2) as u32, 0));
-            let rules = layer.rules;
-            let (made, asked) = (rng.range(1..6) as u32, Duration::from_millis(rng.below(400)));
-            let deadline = rng.chance(0.7).then(|| Deadline::at(now + Duration::from_millis(rng.below(600))));
-            match rules.next(made, asked, deadline, now, &mut rng) {
-                None => refused += 1,
-                Some(start) => {
-                    again += 1;
-                    assert!(made < rules.attempts && start >= now + asked);
-                    assert!(start <= now + asked.max(rules.backoff.ceiling(made - 1)));
-                    assert!(deadline.is_none_or(|deadline| start + rules.attempt_min < deadline.instant()));
-                    assert_eq!(rules.budget.left(now), 9, "paid for once");
-                }
-            }
-        }
-        assert!(again > 5_000 && refused > 10_000, "{again} {refused}");
-    }
-
-    #[test]
-    fn an_attempt_ends_at_its_time_out_or_at_the_deadline() {
-        let (now, second) = (time::now(), Duration::from_secs(1));
-        let (plain, timed) = (RetryLayer::new().rules, RetryLayer::new().attempt_timeout(second).rules);
-        assert_eq!(plain.attempt_until(now, None), None);
-        assert_eq!(timed.attempt_until(now, None), Some(now + second));
-        assert_eq!(timed.attempt_until(now, Some(Deadline::at(now + second / 2))), Some(now + second / 2));
-        assert_eq!(timed.attempt_until(now, Some(Deadline::at(now + 2 * second))), Some(now + second));
     }
 }

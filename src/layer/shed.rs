@@ -197,7 +197,7 @@ where
         }
         this.call.stop();
         shared.shed.fetch_add(1, Relaxed);
-        Poll::Ready(Err(Error::new(Kind::Overloaded, "the service is not ready")))
+        Poll::Ready(Err(Error::new(Kind::Overloaded, "the service is not ready").unsent()))
     }
 }
 

@@ -2,8 +2,9 @@
 
 use super::*;
 use seedpod::layer::{
-    AdaptiveLimitLayer, AdmissionLayer, BulkheadLayer, ConcurrencyLimitLayer, Gradient2, Rate, RateLimitLayer,
-    ShedLayer, Throttle, TimeoutLayer, TotalTimeoutLayer,
+    AdaptiveLimitLayer, AdmissionLayer, BreakerLayer, BulkheadLayer, Circuit, ConcurrencyLimitLayer, FaultLayer,
+    Gradient2, HedgeLayer, Injection, Rate, RateLimitLayer, ShadowLayer, ShedLayer, Split, Throttle, TimeoutLayer,
+    TotalTimeoutLayer, Trip, Window,
 };
 use std::task::{Context, Poll};
 
@@ -201,4 +202,58 @@ async fn retry_and_replicas_leave_nothing_under_way() {
     endpoints.insert("slow", slow.clone());
     let service = Replicas::new(endpoints);
     drop_after_k(|| oneshot(&service), |polls| assert_eq!(slow.working.load(SeqCst), 0, "{polls}")).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_hedge_leaves_neither_attempt_under_way_and_pays_only_for_what_left() {
+    let slow = Slow::new();
+    let (layer, budget) = (HedgeLayer::new(0.3).unwrap(), Budget::new(10_000, 0));
+    let (layer, handle) = (layer.clone().budget(budget.clone()), layer.handle());
+    let quick = layer.layer(service_fn(|_: Request<u32>| async { Ok::<_, Error>(7) }));
+    for _ in 0..2_000 {
+        oneshot(&quick).await.unwrap();
+    }
+    let service = layer.layer(slow.clone());
+    drop_after_k(|| oneshot(&service), |polls| assert_eq!(slow.working.load(SeqCst), 0, "{polls}")).await;
+    assert!(handle.hedged() > 20, "{handle:?}");
+    let spent = 100_000 - budget.left(time::now());
+    assert!(spent < handle.hedged(), "{spent} of {handle:?}: some were dropped while not ready yet");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_breaker_counts_nothing_of_what_was_given_up_and_keeps_its_probe() {
+    let slow = Slow::new();
+    let layer = BreakerLayer::new("dropped", Trip::new().window(Window::Calls(1)).probes(1)).unwrap();
+    let (service, handle) = (layer.layer(slow.clone()), layer.handle());
+    let fail = layer.layer(service_fn(|_: Request<u32>| async { Err::<u32, _>(Error::from(Kind::Failed)) }));
+    oneshot(&fail).await.unwrap_err();
+    time::sleep(60 * SECOND).await;
+    for polls in 0..100 {
+        let mut call = Box::pin(oneshot(&service));
+        for _ in 0..polls {
+            assert!(futures::poll!(call.as_mut()).is_pending());
+        }
+        drop(call);
+        assert!(slow.working.load(SeqCst) == 0 && handle.refused() == 0, "after {polls} polls: the one probe is free");
+    }
+    assert_eq!(handle.explain().circuit, Circuit::HalfOpen);
+    drop_after_k(|| oneshot(&service), |_| assert_eq!(slow.working.load(SeqCst), 0)).await;
+    assert_eq!((handle.explain().circuit, handle.refused()), (Circuit::Closed, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn faults_splits_and_shadows_leave_nothing_under_way() {
+    let slow = Slow::new();
+    let layer = FaultLayer::new();
+    layer.handle().inject(Injection::delay(30 * MILLI)).unwrap().forever();
+    let (service, handle) = (layer.layer(slow.clone()), layer.handle());
+    let check = |polls| assert_eq!((slow.working.load(SeqCst), handle.active()), (0, 0), "after {polls} polls");
+    drop_after_k(|| oneshot(&service), check).await;
+    let service = Split::new([("a", slow.clone(), 1), ("b", slow.clone(), 1)]).unwrap();
+    drop_after_k(|| oneshot(&service), |polls| assert_eq!(slow.working.load(SeqCst), 0, "{polls}")).await;
+    let layer = ShadowLayer::new(service_fn(|_: Request<u32>| async { Ok::<_, Error>(1) }), 1.0).unwrap();
+    let (service, handle) = (layer.layer(slow.clone()), layer.handle());
+    let check = |polls| assert_eq!((slow.working.load(SeqCst), handle.under_way()), (0, 0), "after {polls} polls");
+    drop_after_k(|| oneshot(&service), check).await;
+    assert_eq!(handle.failed(), 0);
 }

@@ -1,0 +1,145 @@
+//! What the attempts of one request know of each other: where the others went, and whether another one won.
+
+use smallvec::SmallVec;
+use std::{
+    cell::{Cell, RefCell},
+    sync::Arc,
+};
+
+/// How many endpoints are remembered; whoever tries more has stopped choosing.
+const MOST: usize = 16;
+
+thread_local! {
+    /// None where nobody who would try again is being polled.
+    static TRIED: RefCell<Option<Keys>> = const { RefCell::new(None) };
+    static SUPERSEDED: Cell<bool> = const { Cell::new(false) };
+}
+
+type Keys = SmallVec<[Arc<str>; 2]>;
+
+/// Notes that an attempt goes to the endpoint of this key, for those after it: whatever chooses endpoints says so with
+/// each choice.
+///
+/// It counts for the retry or hedge inside whose call the choice is made, and costs nothing where there is none. A
+/// choice made in a task of its own is not seen.
+pub fn note_tried(key: &Arc<str>) {
+    TRIED.with_borrow_mut(|tried| {
+        if let Some(keys) = tried.as_mut().filter(|keys| keys.len() < MOST && !contains(keys, key)) {
+            keys.push(key.clone());
+        }
+    });
+}
+
+/// Whether an earlier attempt of the same request went to the endpoint of this key: whatever chooses endpoints prefers
+/// others. Keys are compared by identity, so that equal names in other sets are not taken for it.
+pub fn tried(key: &Arc<str>) -> bool {
+    TRIED.with_borrow(|tried| tried.as_ref().is_some_and(|keys| contains(keys, key)))
+}
+
+/// Whether any earlier attempt of the same request has been noted, so that asking for each endpoint can be skipped.
+pub fn any_tried() -> bool {
+    TRIED.with_borrow(|tried| tried.as_ref().is_some_and(|keys| !keys.is_empty()))
+}
+
+/// Whether what is being dropped is an attempt that lost against another of the same request: its outcome is then
+/// [`Superseded`](crate::base::Outcome::Superseded), not cancelled.
+pub fn is_superseded() -> bool {
+    SUPERSEDED.get()
+}
+
+fn contains(keys: &Keys, key: &Arc<str>) -> bool {
+    keys.iter().any(|noted| Arc::ptr_eq(noted, key))
+}
+
+/// The endpoints that the attempts of one request went to. Lives in the call that makes them; allocates nothing for two.
+#[derive(Default)]
+pub(crate) struct Tried(Keys);
+
+impl Tried {
+    /// Polls an attempt, which notes here where it goes and sees where those before it went.
+    #[inline(always)]
+    pub(crate) fn follow<T>(&mut self, poll: impl FnOnce() -> T) -> T {
+        let before = TRIED.replace(Some(std::mem::take(&mut self.0)));
+        let _following = Following { tried: self, before };
+        poll()
+    }
+
+    /// As [`follow`](Self::follow), unless whoever stands outside follows already: then what is noted, is noted there.
+    #[inline(always)]
+    pub(crate) fn join<T>(&mut self, poll: impl FnOnce() -> T) -> T {
+        if TRIED.with_borrow(Option::is_some) { poll() } else { self.follow(poll) }
+    }
+}
+
+/// Puts back what was there, also when the poll panics.
+struct Following<'a> {
+    tried: &'a mut Tried,
+    before: Option<Keys>,
+}
+
+impl Drop for Following<'_> {
+    #[inline(always)]
+    fn drop(&mut self) {
+        if let Some(keys) = TRIED.replace(self.before.take()) {
+            self.tried.0 = keys;
+        }
+    }
+}
+
+/// Drops an attempt that lost.
+pub(crate) fn supersede(drop: impl FnOnce()) {
+    struct Back(bool);
+    impl Drop for Back {
+        fn drop(&mut self) {
+            SUPERSEDED.set(self.0);
+        }
+    }
+    let _back = Back(SUPERSEDED.replace(true));
+    drop();
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_one_attempt_notes_the_next_one_sees_and_nobody_else() {
+        let (a, b, other_a): (Arc<str>, Arc<str>, Arc<str>) = ("a".into(), "b".into(), "a".into());
+        note_tried(&a);
+        assert!(!tried(&a) && !any_tried(), "nobody follows");
+        let (mut call, mut unrelated) = (Tried::default(), Tried::default());
+        call.follow(|| note_tried(&a));
+        call.follow(|| {
+            assert!(any_tried() && tried(&a) && !tried(&b));
+            assert!(!tried(&other_a), "of the same name in another set");
+            unrelated.follow(|| assert!(!tried(&a), "a call of its own"));
+            unrelated.join(|| note_tried(&b));
+            assert!(tried(&a) && tried(&b), "noted where the outer one follows");
+        });
+        assert!(!any_tried());
+        assert_eq!((call.0.len(), unrelated.0.len()), (2, 0));
+    }
+
+    #[test]
+    fn a_panic_leaves_nothing_behind() {
+        let key: Arc<str> = "a".into();
+        let mut call = Tried::default();
+        let polled = std::panic::AssertUnwindSafe(|| {
+            call.follow(|| {
+                note_tried(&key);
+                supersede(|| panic!("while it is polled"));
+            })
+        });
+        assert!(std::panic::catch_unwind(polled).is_err());
+        assert!(!any_tried() && !is_superseded());
+        call.follow(|| assert!(tried(&key)));
+    }
+
+    #[test]
+    fn the_list_is_bounded() {
+        let keys: Vec<Arc<str>> = (0..1_000).map(|number| number.to_string().into()).collect();
+        let mut call = Tried::default();
+        call.follow(|| keys.iter().chain(&keys).for_each(note_tried));
+        assert_eq!(call.0.len(), MOST);
+    }
+}
