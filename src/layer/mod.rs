@@ -13,6 +13,7 @@
 //! - [`shed`]: [`ShedLayer`], refuse rather than wait for readiness
 //! - [`rate`]: [`RateLimitLayer`], so many calls per time, together or by key, and when to come back
 //! - [`admission`]: [`AdmissionLayer`], send less to a service that refuses much
+//! - [`coalesce`]: [`CoalesceLayer`], who asks the same at the same time shares one call
 //! - [`budget`]: [`Budget`], how much extra load all the trying again may add
 //! - [`classify`]: [`Classify`], what a result says of the endpoint and of trying again
 //! - [`metadata`]: [`Metadata`], what layers must know of a request; [`Request`], a plain message that carries it
@@ -31,7 +32,9 @@ pub mod admission;
 pub mod budget;
 pub mod bulkhead;
 pub mod classify;
+pub mod coalesce;
 pub mod deadline;
+mod flight;
 mod gate;
 #[cfg(feature = "http")]
 pub mod http;
@@ -51,6 +54,7 @@ pub use admission::{Admission, AdmissionHandle, AdmissionLayer, Throttle};
 pub use budget::Budget;
 pub use bulkhead::{Bulkhead, BulkheadHandle, BulkheadLayer};
 pub use classify::{Classify, Standard};
+pub use coalesce::{Coalesce, CoalesceHandle, CoalesceLayer};
 pub use deadline::{DeadlineLayer, DeadlineService};
 #[cfg(feature = "http")]
 pub use http::HttpStatus;
