@@ -25,7 +25,7 @@ use tower::{Layer, Service};
 /// ```
 ///
 /// For requests that only read. A request without a key (`None`) passes alone. It keeps nothing once the call is over:
-/// that is what `CacheLayer` does. All services of one layer, and all their clones, share the calls.
+/// that is what [`CacheLayer`](super::CacheLayer) does. All services of one layer, and all their clones, share the calls.
 ///
 /// | setting | default | whose |
 /// | --- | --- | --- |

@@ -297,13 +297,6 @@ impl<K: Ord + Clone, T> Waiter<K, T> {
         self.led
     }
 
-    /// Another one who waits for the same.
-    pub(crate) fn another(&self) -> Self {
-        let (flights, flight) = (self.flights.clone(), self.flight.clone());
-        let ticket = Some(flight.aboard.waiting.lock().enter());
-        Waiter { flights, flight, key: self.key.clone(), ticket, led: false }
-    }
-
     /// The outcome, shared by all.
     pub(crate) fn poll_shared(&mut self, cx: &mut Context<'_>) -> Poll<Result<Arc<T>>> {
         let Some(ticket) = self.ticket else { return Poll::Pending }; // polled after it was over: no answer is owed

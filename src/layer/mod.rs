@@ -13,6 +13,7 @@
 //! - [`shed`]: [`ShedLayer`], refuse rather than wait for readiness
 //! - [`rate`]: [`RateLimitLayer`], so many calls per time, together or by key, and when to come back
 //! - [`admission`]: [`AdmissionLayer`], send less to a service that refuses much
+//! - [`cache`]: [`CacheLayer`], answers are kept and given again, within bounds
 //! - [`coalesce`]: [`CoalesceLayer`], who asks the same at the same time shares one call
 //! - [`budget`]: [`Budget`], how much extra load all the trying again may add
 //! - [`classify`]: [`Classify`], what a result says of the endpoint and of trying again
@@ -31,6 +32,7 @@ pub mod adaptive;
 pub mod admission;
 pub mod budget;
 pub mod bulkhead;
+pub mod cache;
 pub mod classify;
 pub mod coalesce;
 pub mod deadline;
@@ -53,6 +55,7 @@ pub use adaptive::{AdaptiveLimit, AdaptiveLimitHandle, AdaptiveLimitLayer, Gradi
 pub use admission::{Admission, AdmissionHandle, AdmissionLayer, Throttle};
 pub use budget::Budget;
 pub use bulkhead::{Bulkhead, BulkheadHandle, BulkheadLayer};
+pub use cache::{Cache, CacheHandle, CacheLayer, CacheStats};
 pub use classify::{Classify, Standard};
 pub use coalesce::{Coalesce, CoalesceHandle, CoalesceLayer};
 pub use deadline::{DeadlineLayer, DeadlineService};

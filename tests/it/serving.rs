@@ -17,6 +17,7 @@ use std::{
 };
 use tower::{Layer, Service, ServiceBuilder, ServiceExt, service_fn};
 
+mod cache;
 mod drops;
 mod http;
 mod limits;
