@@ -17,6 +17,8 @@
 //! - [`breaker`]: [`BreakerLayer`], stop calling who fails or is slow, and probe when it is well again
 //! - [`shadow`]: [`ShadowLayer`], send a copy of some requests to another service; [`split`]: [`Split`], by weight
 //! - [`fault`]: [`FaultLayer`], delay and fail calls on purpose
+//! - [`cache`]: [`CacheLayer`], answers are kept and given again, within bounds
+//! - [`coalesce`]: [`CoalesceLayer`], who asks the same at the same time shares one call
 //! - [`budget`]: [`Budget`], how much extra load all the trying again may add
 //! - [`classify`]: [`Classify`], what a result says of the endpoint and of trying again
 //! - [`attempt`]: what the attempts of one request know of each other
@@ -37,9 +39,12 @@ pub mod attempt;
 pub mod breaker;
 pub mod budget;
 pub mod bulkhead;
+pub mod cache;
 pub mod classify;
+pub mod coalesce;
 pub mod deadline;
 pub mod fault;
+mod flight;
 mod gate;
 pub mod hedge;
 #[cfg(feature = "http")]
@@ -62,7 +67,9 @@ pub use admission::{Admission, AdmissionHandle, AdmissionLayer, Throttle};
 pub use breaker::{Breaker, BreakerHandle, BreakerLayer, Circuit, Forced, Trip, Window};
 pub use budget::Budget;
 pub use bulkhead::{Bulkhead, BulkheadHandle, BulkheadLayer};
+pub use cache::{Cache, CacheHandle, CacheLayer, CacheStats};
 pub use classify::{Classify, Standard};
+pub use coalesce::{Coalesce, CoalesceHandle, CoalesceLayer};
 pub use deadline::{DeadlineLayer, DeadlineService};
 pub use fault::{Fault, FaultHandle, FaultLayer, Injection};
 pub use hedge::{Hedge, HedgeHandle, HedgeLayer};

@@ -38,13 +38,13 @@ pub(super) async fn drop_after_k<F: Future>(mut call: impl FnMut() -> F, mut che
 
 /// A service that is ready at the 20th poll and answers at the 80th after that; it counts itself while it works.
 #[derive(Clone)]
-struct Slow {
+pub(super) struct Slow {
     ready: u32,
-    working: Arc<AtomicU32>,
+    pub(super) working: Arc<AtomicU32>,
 }
 
 impl Slow {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         Slow { ready: 0, working: Arc::default() }
     }
 }
@@ -86,7 +86,7 @@ impl Service<Request<u32>> for Slow {
 }
 
 /// Makes the service ready, and calls it.
-fn oneshot<S>(service: &S) -> impl Future<Output = Result<u32>> + use<S>
+pub(super) fn oneshot<S>(service: &S) -> impl Future<Output = Result<u32>> + use<S>
 where
     S: Service<Request<u32>, Response = u32, Error = Error> + Clone,
 {
