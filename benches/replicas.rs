@@ -14,7 +14,7 @@ use futures::FutureExt;
 use seedpod::{
     base::Seed,
     layer::{DeadlineLayer, Request, RetryLayer},
-    serving::{Endpoints, Erased, Replicas},
+    serving::{Endpoints, Erased, PeakEwma, Replicas, Ring, RoundRobin},
 };
 use std::{
     cell::RefCell,
@@ -77,7 +77,11 @@ impl seedpod::layer::Metadata for Call {
 
 fn set<S: Clone>(count: u64, service: impl Fn(u64) -> S) -> Endpoints<S> {
     let endpoints = Endpoints::named("echo");
-    endpoints.update(|changes| (0..count).for_each(|number| changes.insert(number.to_string(), service(number))));
+    endpoints.update(|changes| {
+        for number in 0..count {
+            changes.insert(number.to_string(), service(number));
+        }
+    });
     endpoints
 }
 
@@ -101,6 +105,30 @@ fn calls(criterion: &mut Criterion) {
         let mut typed = Replicas::new(set(count, Echo));
         group.bench_function(format!("typed/{count}"), |bencher| {
             bencher.iter(|| call(&mut typed, black_box(1_u64)));
+        });
+        let mut ewma = Replicas::new(set(count, Echo)).pick_by(PeakEwma::new());
+        group.bench_function(format!("peak ewma/{count}"), |bencher| {
+            bencher.iter(|| call(&mut ewma, black_box(1_u64)));
+        });
+        let weighted = set(count, Echo);
+        weighted.alter("1", |about| {
+            about.weight(3);
+        });
+        let mut by_weight = Replicas::new(weighted.clone());
+        group.bench_function(format!("weighted/{count}"), |bencher| {
+            bencher.iter(|| call(&mut by_weight, black_box(1_u64)));
+        });
+        let mut turns = Replicas::new(set(count, Echo)).pick_by(RoundRobin::new());
+        group.bench_function(format!("round robin/{count}"), |bencher| {
+            bencher.iter(|| call(&mut turns, black_box(1_u64)));
+        });
+        let mut weighted_turns = Replicas::new(weighted).pick_by(RoundRobin::new());
+        group.bench_function(format!("weighted round robin/{count}"), |bencher| {
+            bencher.iter(|| call(&mut weighted_turns, black_box(1_u64)));
+        });
+        let mut ring = Replicas::new(set(count, Echo)).pick_by(Ring::by_number(|request: &u64| *request));
+        group.bench_function(format!("ring/{count}"), |bencher| {
+            bencher.iter(|| call(&mut ring, black_box(1_u64)));
         });
         let mut erased = Replicas::new(set(count, |number| Erased::new(Echo(number))));
         group.bench_function(format!("erased/{count}"), |bencher| {

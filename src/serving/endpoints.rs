@@ -1,18 +1,23 @@
 //! A set of endpoints that changes while requests flow.
 
-use super::load::Cell;
+use super::{
+    Attributes, Changes, Description, SlowStart,
+    load::{Cell, state},
+    snapshot::{Endpoint, Snapshot},
+};
 use crate::base::{
-    Rng, Seed, hash,
-    sync::{
-        Arc as CellArc,
-        atomic::{
-            AtomicU64,
-            Ordering::{Acquire, Relaxed, Release},
-        },
+    Error, Kind, Rng, Seed,
+    sync::atomic::{
+        AtomicU64,
+        Ordering::{Acquire, Relaxed, Release},
     },
+    time::{self, sleep},
 };
 use arc_swap::ArcSwap;
-use std::{fmt, sync::Arc};
+use std::{fmt, sync::Arc, time::Duration};
+
+/// How often [`Endpoints::drained`] looks.
+const DRAINED_PERIOD: Duration = Duration::from_millis(5);
 
 /// A set of endpoints: services by key, which changes while requests flow.
 ///
@@ -25,6 +30,10 @@ use std::{fmt, sync::Arc};
 /// dropped at once: a handle that makes no call keeps the last snapshot it saw.
 ///
 /// A change costs one clone of every service in the set, so apply many at once ([`update`](Self::update)).
+///
+/// Each endpoint has [`Attributes`]: weight, zone, version, labels, readiness. Who only becomes ready or not, by a
+/// probe's word ([`set_ready`](Self::set_ready)), costs no change. Before an endpoint is taken out it can be
+/// [drained](Self::drain).
 ///
 /// ```
 /// use seedpod::serving::Endpoints;
@@ -53,37 +62,8 @@ struct Shared<S> {
 
 /// On cache lines of its own: two, since processors fetch them in pairs.
 #[repr(align(128))]
-struct Apart<T>(T);
-
-/// The set at one moment. Flat, so that a pick follows as few pointers as can be.
-pub(crate) struct Snapshot<S> {
-    pub(crate) version: u64,
-    pub(crate) list: Box<[Endpoint<S>]>,
-}
-
-pub(crate) struct Endpoint<S> {
-    pub(crate) cell: CellArc<Cell>,
-    pub(crate) service: S,
-}
-
-impl<S> Endpoint<S> {
-    fn new(cell: CellArc<Cell>, service: S) -> Self {
-        cell.snapshots(1);
-        Endpoint { cell, service }
-    }
-}
-
-impl<S: Clone> Clone for Endpoint<S> {
-    fn clone(&self) -> Self {
-        Endpoint::new(self.cell.clone(), self.service.clone())
-    }
-}
-
-impl<S> Drop for Endpoint<S> {
-    fn drop(&mut self) {
-        self.cell.snapshots(-1);
-    }
-}
+#[derive(Debug)]
+pub(super) struct Apart<T>(pub(super) T);
 
 impl<S> Endpoints<S> {
     /// An empty set without a name.
@@ -98,7 +78,7 @@ impl<S> Endpoints<S> {
         let seed = Seed::ambient().fork("endpoints").fork(&name);
         let shared = Shared {
             name,
-            current: ArcSwap::from_pointee(Snapshot { version: 0, list: Box::new([]) }),
+            current: ArcSwap::from_pointee(Snapshot::empty(time::now())),
             version: Apart(AtomicU64::new(0)),
             chance: Apart(AtomicU64::new(seed.get())),
         };
@@ -149,9 +129,48 @@ impl<S> Endpoints<S> {
 
     /// How many calls and leases this endpoint has in flight; none where it is not in the set.
     pub fn pending(&self, key: &str) -> Option<u32> {
+        Some(Cell::pending(&self.current().find(key)?.cell))
+    }
+
+    /// What each endpoint is like, in the order in which they came.
+    pub fn describe(&self) -> Vec<Description> {
+        let (current, now) = (self.current(), time::now());
+        (0..current.list.len()).filter_map(|place| current.describe(place, now)).collect()
+    }
+
+    /// A probe's word: whether this endpoint takes calls. From the next pick on, without a new version of the set. It
+    /// stands until the next word, also where the service under the key is replaced; where the endpoint comes back
+    /// into the set later, it is ready again. False where there is no such endpoint.
+    pub fn set_ready(&self, key: &str, ready: bool) -> bool {
         let current = self.current();
-        let endpoint = current.list.iter().find(|endpoint| **endpoint.cell.key() == *key)?;
-        Some(Cell::pending(&endpoint.cell))
+        let Some(endpoint) = current.find(key) else { return false };
+        let changed = endpoint.cell.mark(state::UNREADY, !ready);
+        if ready && changed && current.warm.is_some() {
+            endpoint.cell.warm(time::now());
+        }
+        true
+    }
+
+    /// Waits until this endpoint has nothing in flight and gets nothing new: it is draining, or has been taken out. At
+    /// once where there is no such endpoint.
+    ///
+    /// It looks every 5 ms, so that no call pays for it. **Cancel-safety**: safe.
+    ///
+    /// # Errors
+    /// [`Kind::Conflict`] where the endpoint takes calls: nobody has asked it to [drain](Self::drain), or it was put in
+    /// anew meanwhile.
+    pub async fn drained(&self, key: &str) -> Result<(), Error> {
+        let Some(watched) = self.current().find(key).map(Endpoint::witness) else { return Ok(()) };
+        loop {
+            let draining = self.current().about(key).is_none_or(|about| about.weight() == 0);
+            if !draining {
+                return Err(Error::new(Kind::Conflict, "it is not draining").at(key));
+            }
+            if Cell::pending(&watched.cell) == 0 {
+                return Ok(());
+            }
+            sleep(DRAINED_PERIOD).await;
+        }
     }
 
     /// The snapshot of now, for a short look.
@@ -180,10 +199,23 @@ impl<S> Endpoints<S> {
 }
 
 impl<S: Clone> Endpoints<S> {
+    /// New endpoints get their share bit by bit; nobody does so before this is called. Also later, by any handle.
+    #[must_use]
+    pub fn slow_start(self, start: SlowStart) -> Self {
+        self.swap(|old| {
+            let mut next = old.copy();
+            next.warm = Some(start);
+            Some(next)
+        });
+        self
+    }
+
     /// Puts a service in under this key. Under a key that is there already it takes the other's place: calls from now on
     /// go to it, and what is in flight under the key stays counted.
     pub fn insert(&self, key: impl Into<Arc<str>>, service: S) {
-        self.update(|changes| changes.insert(key, service));
+        self.update(|changes| {
+            changes.insert(key, service);
+        });
     }
 
     /// Takes this endpoint out. Calls under way in it go on. Where there is none, nothing changes.
@@ -191,18 +223,63 @@ impl<S: Clone> Endpoints<S> {
         self.update(|changes| changes.remove(key));
     }
 
+    /// Changes what is known of this endpoint, and leaves its service and what is counted as they are. Where there is
+    /// none, nothing changes.
+    ///
+    /// ```
+    /// # let endpoints = seedpod::serving::Endpoints::named("cart");
+    /// # endpoints.insert("a", 'a');
+    /// endpoints.alter("a", |about| {
+    ///     about.weight(10).version("v2");
+    /// });
+    /// ```
+    pub fn alter(&self, key: &str, alter: impl Fn(&mut Attributes) + 'static) {
+        self.update(|changes| changes.alter(key, alter));
+    }
+
+    /// No new picks of this endpoint; what it has in flight ends, and [`drained`](Self::drained) tells when. Putting it
+    /// in again ends the draining. Where there is none, nothing changes.
+    ///
+    /// ```
+    /// # tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap().block_on(async {
+    /// use seedpod::serving::Replicas;
+    ///
+    /// let replicas = Replicas::named("cart");
+    /// replicas.endpoints().insert("a", "10.0.0.1:7070");
+    /// let under_way = replicas.pick();
+    /// replicas.endpoints().drain("a");
+    /// assert!(replicas.pick().is_none());
+    /// drop(under_way);
+    /// replicas.endpoints().drained("a").await?;
+    /// replicas.endpoints().remove("a");
+    /// # Ok::<_, seedpod::Error>(()) }).unwrap();
+    /// ```
+    pub fn drain(&self, key: &str) {
+        self.update(|changes| changes.drain(key));
+    }
+
     /// Applies any number of changes in one step. They apply in order, when the closure has returned.
     pub fn update(&self, change: impl FnOnce(&mut Changes<S>)) {
-        let mut changes = Changes(Vec::new());
+        let mut changes = Changes::default();
         change(&mut changes);
+        self.swap(|old| changes.apply(old));
+    }
+}
+
+impl<S> Endpoints<S> {
+    /// Puts in place what is made of the set that is there, until nobody came in between.
+    fn swap(&self, next: impl Fn(&Snapshot<S>) -> Option<Snapshot<S>>) {
         let mut version = None;
         // no lock: services are foreign code, and cloning or dropping one may well use this set
-        self.shared.current.rcu(|old| {
-            let list = changes.apply(&old.list);
-            version = list.is_some().then_some(old.version + 1);
-            match list {
-                Some(list) => Arc::new(Snapshot { version: old.version + 1, list }),
-                None => old.clone(),
+        self.shared.current.rcu(|old| match next(old) {
+            Some(mut next) => {
+                next.version = old.version + 1;
+                version = Some(next.version);
+                Arc::new(next)
+            }
+            None => {
+                version = None;
+                old.clone()
             }
         });
         if let Some(version) = version {
@@ -229,82 +306,22 @@ impl<S> fmt::Debug for Endpoints<S> {
     }
 }
 
-/// Changes to a set of endpoints, to be applied in one step: [`Endpoints::update`].
-#[derive(Debug)]
-pub struct Changes<S>(Vec<Change<S>>);
-
-#[derive(Debug)]
-enum Change<S> {
-    Insert(Arc<str>, S),
-    Remove(Arc<str>),
-    Clear,
-}
-
-impl<S> Changes<S> {
-    /// Puts a service in under this key, or in the place of the one that is there.
-    pub fn insert(&mut self, key: impl Into<Arc<str>>, service: S) {
-        self.0.push(Change::Insert(key.into(), service));
-    }
-
-    /// Takes the endpoint of this key out.
-    pub fn remove(&mut self, key: impl Into<Arc<str>>) {
-        self.0.push(Change::Remove(key.into()));
-    }
-
-    /// Takes all out, so that what follows is the whole set. Endpoints that come back in the same step keep their place
-    /// in the books.
-    pub fn clear(&mut self) {
-        self.0.push(Change::Clear);
-    }
-}
-
-impl<S: Clone> Changes<S> {
-    /// The list after the changes; none where they change nothing.
-    fn apply(&self, old: &[Endpoint<S>]) -> Option<Box<[Endpoint<S>]>> {
-        let mut changed = false;
-        // one place per key, in the order of arrival; a gone endpoint keeps its place and its counts until the end
-        let mut list: Vec<(CellArc<Cell>, Option<&S>)> =
-            old.iter().map(|endpoint| (endpoint.cell.clone(), Some(&endpoint.service))).collect();
-        let mut places: hash::Map<&str, usize> =
-            old.iter().enumerate().map(|(place, endpoint)| (&**endpoint.cell.key(), place)).collect();
-        for change in &self.0 {
-            match change {
-                Change::Insert(key, service) => {
-                    changed = true;
-                    match places.get(&**key).and_then(|place| list.get_mut(*place)) {
-                        Some((_, present)) => *present = Some(service),
-                        None => {
-                            places.insert(key, list.len());
-                            list.push((CellArc::new(Cell::new(key.clone())), Some(service)));
-                        }
-                    }
-                }
-                Change::Remove(key) => {
-                    if let Some((_, present)) = places.get(&**key).and_then(|place| list.get_mut(*place)) {
-                        changed |= present.take().is_some();
-                    }
-                }
-                Change::Clear => {
-                    for (_, present) in &mut list {
-                        changed |= present.take().is_some();
-                    }
-                }
-            }
-        }
-        let endpoint = |(cell, service): (CellArc<Cell>, Option<&S>)| Some(Endpoint::new(cell, service?.clone()));
-        changed.then(|| list.into_iter().filter_map(endpoint).collect())
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{
+        super::{Status, load::Watch},
+        *,
+    };
     use std::collections::BTreeMap;
 
     #[test]
     fn a_change_of_many_is_one_step_and_no_change_is_none() {
         let endpoints = Endpoints::new();
-        endpoints.update(|changes| (0..100).for_each(|number| changes.insert(number.to_string(), number)));
+        endpoints.update(|changes| {
+            (0..100).for_each(|number| {
+                changes.insert(number.to_string(), number);
+            });
+        });
         assert_eq!((endpoints.version(), endpoints.len()), (1, 100));
         endpoints.remove("none");
         endpoints.update(|_| ());
@@ -356,7 +373,7 @@ mod tests {
     fn what_is_in_flight_stays_counted_while_its_key_changes_hands() {
         let endpoints = Endpoints::new();
         endpoints.insert("a", 1);
-        let lease = super::super::Lease::new(&endpoints.current().list[0].cell);
+        let lease = super::super::Lease::new(&endpoints.current().list[0].cell, Watch::Nothing);
         let kept = endpoints.current_shared();
         endpoints.insert("a", 2);
         endpoints.update(|changes| {
@@ -380,5 +397,66 @@ mod tests {
             }
         });
         assert_eq!((endpoints.len(), endpoints.version(), endpoints.is_current(400)), (400, 400, true));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn draining_ends_when_the_last_call_does_also_where_it_was_taken_out_meanwhile() {
+        let endpoints = Endpoints::named("drains");
+        endpoints.drained("nobody").await.unwrap();
+        for key in ["a", "b"] {
+            endpoints.insert(key, 1);
+        }
+        let error = endpoints.drained("a").await.unwrap_err();
+        assert_eq!(error.to_string(), "a: conflict: it is not draining");
+        for (key, gone) in [("a", false), ("b", true)] {
+            let lease = super::super::Lease::new(&endpoints.current().find(key).unwrap().cell, Watch::Nothing);
+            endpoints.drain(key);
+            assert_eq!(endpoints.describe()[0].to_string(), format!("{key}: draining, 1 in flight"));
+            let (version, start) = (endpoints.version(), time::now());
+            endpoints.drain(key);
+            assert_eq!(endpoints.version(), version, "again, it changes nothing");
+            let drained = tokio::spawn({
+                let endpoints = endpoints.clone();
+                async move { endpoints.drained(key).await }
+            });
+            sleep(Duration::from_secs(2)).await;
+            assert!(!drained.is_finished());
+            if gone {
+                endpoints.remove(key);
+            }
+            drop(lease);
+            drained.await.unwrap().unwrap();
+            assert!(start.elapsed() <= Duration::from_secs(2) + DRAINED_PERIOD);
+            endpoints.remove(key);
+        }
+        assert!(endpoints.is_empty());
+    }
+
+    #[test]
+    fn what_is_known_changes_without_the_service_and_goes_with_it() {
+        let endpoints = Endpoints::named("about");
+        endpoints.update(|changes| {
+            changes.insert("a", 1).weight(3).zone("eu-1a").version("v1").label("tier", "web");
+        });
+        assert_eq!(endpoints.describe()[0].to_string(), "a: ready, weight 3, zone eu-1a, version v1, tier=web");
+        endpoints.alter("a", |about| {
+            about.weight(0);
+        });
+        endpoints.alter("a", |about| {
+            about.weight(0); // no news
+        });
+        assert_eq!((endpoints.version(), endpoints.describe()[0].status), (2, Status::Draining));
+        endpoints.insert("a", 2);
+        assert_eq!(endpoints.describe()[0].to_string(), "a: ready");
+        assert!(endpoints.set_ready("a", false) && !endpoints.set_ready("b", false));
+        endpoints.insert("a", 3);
+        assert_eq!(
+            (endpoints.version(), endpoints.describe()[0].status),
+            (4, Status::Unready),
+            "the probe's word stands"
+        );
+        endpoints.remove("a");
+        endpoints.insert("a", 4);
+        assert_eq!(endpoints.describe()[0].status, Status::Ready);
     }
 }

@@ -1,10 +1,11 @@
 //! What is known of an endpoint's load, and the choice between two of them.
 
+use super::{SlowStart, ewma};
 use crate::base::{
     Outcome,
     sync::{
         Arc,
-        atomic::{AtomicI32, AtomicU64, Ordering::Relaxed},
+        atomic::{AtomicI32, AtomicU32, AtomicU64, Ordering::Relaxed},
     },
     time::{self, Instant},
 };
@@ -17,24 +18,52 @@ const SHUN: Duration = Duration::from_secs(1);
 /// The longest that an endpoint's own `Retry-After` is believed: linkerd's and Envoy's ceiling.
 const SHUN_MAX: Duration = Duration::from_secs(300);
 
+/// Why an endpoint is not picked as a matter of course, a bit each; 0 is a healthy one.
+pub(crate) mod state {
+    /// It gets part of its share: it has just come.
+    pub(crate) const WARMING: u32 = 1;
+    /// A probe finds it not ready.
+    pub(crate) const UNREADY: u32 = 2;
+    /// It failed too much; picked only where nothing else is left.
+    pub(crate) const EJECTED: u32 = 4;
+}
+
 /// One endpoint's load, shared by all handles and leases.
 ///
 /// In flight is the `Arc`'s own count less the snapshots that hold it: a second counter beside it would cost another two
 /// atomic operations per call.
+#[repr(C)] // what a pick reads stands on the counts' own cache line
 pub(crate) struct Cell {
-    key: std::sync::Arc<str>,
+    state: AtomicU32,
     snapshots: AtomicI32,
-    /// Until when it is shunned, in milliseconds after `born`; 0 is not at all, so that a healthy pick reads no clock.
+    /// Until when it is shunned, in milliseconds after `epoch`; 0 is not at all, so that a healthy pick reads no clock.
     shunned: AtomicU64,
-    born: Instant,
+    /// Latency, as [`ewma`] packs it.
+    cost: AtomicU64,
+    /// Since when it is warming, in milliseconds after `epoch`.
+    since: AtomicU64,
+    /// Calls answered while it was warming.
+    served: AtomicU32,
+    epoch: Instant,
+    key: std::sync::Arc<str>,
     /// Fills two cache lines together with the counts in front of it, so that neighbours do not share one.
-    _apart: [u64; 8],
+    _apart: [u64; 5],
 }
 
 impl Cell {
-    pub(crate) fn new(key: std::sync::Arc<str>) -> Self {
-        let (snapshots, shunned) = (AtomicI32::new(0), AtomicU64::new(0));
-        Cell { key, snapshots, shunned, born: time::now(), _apart: [0; 8] }
+    /// Of the set that began at `epoch`.
+    pub(crate) fn new(key: std::sync::Arc<str>, epoch: Instant) -> Self {
+        Cell {
+            state: AtomicU32::new(0),
+            snapshots: AtomicI32::new(0),
+            shunned: AtomicU64::new(0),
+            cost: AtomicU64::new(0),
+            since: AtomicU64::new(0),
+            served: AtomicU32::new(0),
+            epoch,
+            key,
+            _apart: [0; 5],
+        }
     }
 
     pub(crate) fn key(&self) -> &std::sync::Arc<str> {
@@ -51,20 +80,60 @@ impl Cell {
         self.snapshots.fetch_add(by, Relaxed);
     }
 
+    /// The bits of [`state`].
     #[inline(always)]
-    fn is_shunned(&self, now: impl Fn() -> Instant) -> bool {
+    pub(crate) fn state(&self) -> u32 {
+        self.state.load(Relaxed)
+    }
+
+    /// Sets these bits of [`state`] or takes them away; whether that changed anything.
+    pub(crate) fn mark(&self, bits: u32, on: bool) -> bool {
+        let before = if on { self.state.fetch_or(bits, Relaxed) } else { self.state.fetch_and(!bits, Relaxed) };
+        (before & bits == bits) != on
+    }
+
+    fn millis(&self, now: Instant) -> u64 {
+        now.saturating_duration_since(self.epoch).as_millis() as u64
+    }
+
+    /// It gets only part of its share from now on.
+    pub(crate) fn warm(&self, now: Instant) {
+        self.since.store(self.millis(now), Relaxed);
+        self.served.store(0, Relaxed);
+        self.mark(state::WARMING, true);
+    }
+
+    /// Its part of its share, while it is warming.
+    #[cold]
+    pub(crate) fn share(&self, start: Option<SlowStart>, now: Instant) -> f64 {
+        let since = self.millis(now).saturating_sub(self.since.load(Relaxed));
+        let share = start.map_or(1.0, |start| start.share(Duration::from_millis(since), self.served.load(Relaxed)));
+        if share >= 1.0 {
+            self.mark(state::WARMING, false);
+        }
+        share
+    }
+
+    #[inline(always)]
+    pub(crate) fn is_shunned(&self, now: impl Fn() -> Instant) -> bool {
         let until = self.shunned.load(Relaxed);
         until != 0 && self.still_shunned(until, now())
     }
 
     #[cold]
     fn still_shunned(&self, until: u64, now: Instant) -> bool {
-        let shunned = now.saturating_duration_since(self.born) < Duration::from_millis(until);
+        let shunned = now.saturating_duration_since(self.epoch) < Duration::from_millis(until);
         if !shunned {
             // in vain where it failed again in between, which is as it should be
             let _ = self.shunned.compare_exchange(until, 0, Relaxed, Relaxed);
         }
         shunned
+    }
+
+    /// Its latency as of now, in nanoseconds; none where it was never measured.
+    #[inline(always)]
+    pub(crate) fn cost(&self, now: u64, decay: f32) -> Option<f32> {
+        ewma::at(self.cost.load(Relaxed), ewma::tick(now), decay)
     }
 
     /// Takes in what became of a call. A fast refusal must not look attractive: it leaves no load behind.
@@ -75,9 +144,48 @@ impl Cell {
             Outcome::Throttled(wait) => wait.unwrap_or(SHUN).min(SHUN_MAX),
             _ => return,
         };
-        let until = now.saturating_duration_since(self.born) + wait;
+        let until = now.saturating_duration_since(self.epoch) + wait;
         self.shunned.fetch_max(until.as_millis() as u64, Relaxed);
     }
+
+    /// What else a call leaves behind, where its pick asked for that.
+    #[inline]
+    fn observe(&self, watch: Watch, outcome: Outcome) {
+        if outcome == Outcome::Success && self.state() & state::WARMING != 0 {
+            self.served.fetch_add(1, Relaxed);
+        }
+        let Watch::Time(timing) = watch else { return };
+        let now = nanos(self.epoch, time::now());
+        let (taken, tick) = (now.saturating_sub(timing.start) as f32, ewma::tick(now));
+        let mut word = self.cost.load(Relaxed);
+        loop {
+            let next = match outcome {
+                Outcome::Success => ewma::add(word, taken, tick, timing.decay),
+                Outcome::Failure | Outcome::LocalOrigin | Outcome::Throttled(None) => {
+                    ewma::add(word, taken.max(timing.penalty), tick, timing.decay)
+                }
+                Outcome::Throttled(Some(wait)) => {
+                    ewma::add(word, taken.max(wait.min(SHUN_MAX).as_nanos() as f32), tick, timing.decay)
+                }
+                _ => ewma::floor(word, taken, tick, timing.decay, timing.unknown),
+            };
+            if next == word {
+                return;
+            }
+            match self.cost.compare_exchange_weak(word, next, Relaxed, Relaxed) {
+                Ok(_) => return,
+                Err(seen) => word = seen,
+            }
+        }
+    }
+}
+
+/// A moment as nanoseconds after a set's beginning.
+#[inline(always)]
+pub(crate) fn nanos(epoch: Instant, now: Instant) -> u64 {
+    let since = now.saturating_duration_since(epoch);
+    // in 64 bits, which last for five centuries: the multiplication in 128 costs as much as the rest
+    since.as_secs() * 1_000_000_000 + u64::from(since.subsec_nanos())
 }
 
 /// Whether the first is the better of two: who is not shunned, then who has fewer calls in flight (Finagle's order).
@@ -90,35 +198,48 @@ pub(crate) fn better(a: &Arc<Cell>, b: &Arc<Cell>, now: impl Fn() -> Instant) ->
     }
 }
 
-/// Two different indices below `count` from one random word: the candidates. The same twice where there is only one.
-#[inline(always)]
-pub(crate) fn candidates(count: usize, word: u64) -> (usize, usize) {
-    let count = count as u64;
-    let first = ((word & 0xFFFF_FFFF) * count) >> 32;
-    let other = ((word >> 32) * count.saturating_sub(1)) >> 32;
-    let second = if count > 1 && other >= first { other + 1 } else { other };
-    (first as usize, second as usize)
+/// What the end of a pick is looked at for, beside failing.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Watch {
+    /// Nothing: a call that goes well leaves no mark.
+    Nothing,
+    /// That it was answered.
+    Answer,
+    /// How long it took, too.
+    Time(Timing),
+}
+
+/// How a latency is measured: when the call began, in nanoseconds after the set's beginning, and what to make of it.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Timing {
+    pub(crate) start: u64,
+    pub(crate) decay: f32,
+    pub(crate) penalty: f32,
+    pub(crate) unknown: f32,
 }
 
 /// A pick: counts its endpoint in flight until it takes exactly one [`Outcome`]. Dropped without one, the outcome is
 /// [`Outcome::Cancelled`].
 #[must_use = "dropping the lease ends the pick as cancelled"]
-pub struct Lease(Option<Arc<Cell>>);
+pub struct Lease {
+    cell: Option<Arc<Cell>>,
+    watch: Watch,
+}
 
 impl Lease {
     #[inline(always)]
-    pub(crate) fn new(cell: &Arc<Cell>) -> Self {
-        Lease(Some(cell.clone()))
+    pub(crate) fn new(cell: &Arc<Cell>, watch: Watch) -> Self {
+        Lease { cell: Some(cell.clone()), watch }
     }
 
     /// Of no endpoint: for a call that found none.
     pub(crate) fn none() -> Self {
-        Lease(None)
+        Lease { cell: None, watch: Watch::Nothing }
     }
 
     /// The endpoint's key.
     pub fn key(&self) -> &str {
-        self.0.as_ref().map_or("", |cell| cell.key())
+        self.cell.as_ref().map_or("", |cell| cell.key())
     }
 
     /// Ends the pick with what became of it.
@@ -127,18 +248,35 @@ impl Lease {
     }
 
     pub(crate) fn cell(&self) -> Option<&Arc<Cell>> {
-        self.0.as_ref()
+        self.cell.as_ref()
     }
 
     /// In place: moving a lease out of a future costs more than the pick.
     #[inline(always)]
     pub(crate) fn settle(&mut self, outcome: Outcome) {
         if outcome != Outcome::Success
-            && let Some(cell) = &self.0
+            && let Some(cell) = &self.cell
         {
             cell.suffer(outcome, time::now());
         }
-        self.0 = None; // a success and a cancellation leave no mark but the count
+        self.end(outcome);
+    }
+
+    #[inline(always)]
+    fn end(&mut self, outcome: Outcome) {
+        if self.watch != Watch::Nothing
+            && let Some(cell) = &self.cell
+        {
+            cell.observe(self.watch, outcome);
+        }
+        self.cell = None;
+    }
+}
+
+impl Drop for Lease {
+    #[inline(always)]
+    fn drop(&mut self) {
+        self.end(Outcome::Cancelled);
     }
 }
 
@@ -151,10 +289,9 @@ impl fmt::Debug for Lease {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::base::Seed;
 
     fn cell(key: &str) -> Arc<Cell> {
-        let cell = Arc::new(Cell::new(key.into()));
+        let cell = Arc::new(Cell::new(key.into(), time::now()));
         cell.snapshots(1); // the reference that this test holds
         cell
     }
@@ -165,26 +302,9 @@ mod tests {
     }
 
     #[test]
-    fn a_million_draws_are_two_different_ones_and_even() {
-        let mut rng = Seed::new(1).rng();
-        for count in [1, 2, 3, 10, 1000] {
-            let mut drawn = vec![0_u32; count];
-            for _ in 0..200_000 {
-                let (a, b) = candidates(count, rng.next_u64());
-                assert!(a != b || count == 1);
-                drawn[a] += 1;
-                drawn[b] += 1;
-            }
-            let mean = 400_000.0 / count as f64;
-            assert!(drawn.iter().all(|n| (f64::from(*n) - mean).abs() < 6.0 * mean.sqrt() + 1.0), "{count}: {drawn:?}");
-        }
-        assert_eq!((candidates(0, u64::MAX), candidates(1, u64::MAX)), ((0, 0), (0, 0)));
-    }
-
-    #[test]
     fn in_flight_is_counted_by_leases_and_returned_by_dropping_them() {
         let (a, b, now) = (cell("a"), cell("b"), || time::now());
-        let (first, second) = (Lease::new(&a), Lease::new(&a));
+        let (first, second) = (Lease::new(&a, Watch::Nothing), Lease::new(&a, Watch::Nothing));
         assert_eq!((Cell::pending(&a), Cell::pending(&b)), (2, 0));
         assert!(better(&b, &a, now) && !better(&a, &b, now));
         first.complete(Outcome::Success);
@@ -196,7 +316,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn who_fails_is_second_choice_until_it_has_passed() {
         let (busy, failed, now) = (cell("busy"), cell("failed"), time::now);
-        let _load = [Lease::new(&busy), Lease::new(&busy)];
+        let _load = [Lease::new(&busy, Watch::Nothing), Lease::new(&busy, Watch::Nothing)];
         let seconds = Duration::from_secs;
         for (outcome, shunned) in [
             (Outcome::Failure, seconds(1)),
@@ -206,17 +326,17 @@ mod tests {
             (Outcome::Throttled(Some(seconds(9000))), seconds(300)),
         ] {
             assert!(better(&failed, &busy, now));
-            Lease::new(&failed).complete(outcome);
+            Lease::new(&failed, Watch::Nothing).complete(outcome);
             time::sleep(shunned - Duration::from_millis(2)).await;
             assert!(better(&busy, &failed, now), "{outcome:?}");
             time::sleep(Duration::from_millis(4)).await;
         }
         for outcome in [Outcome::Ignored, Outcome::Superseded, Outcome::Cancelled, Outcome::Success] {
-            Lease::new(&failed).complete(outcome);
+            Lease::new(&failed, Watch::Nothing).complete(outcome);
             assert!(better(&failed, &busy, now), "{outcome:?}");
         }
-        Lease::new(&failed).complete(Outcome::Failure);
-        Lease::new(&busy).complete(Outcome::Failure);
+        Lease::new(&failed, Watch::Nothing).complete(Outcome::Failure);
+        Lease::new(&busy, Watch::Nothing).complete(Outcome::Failure);
         assert!(better(&failed, &busy, now), "where both failed, load decides");
     }
 }

@@ -1,12 +1,11 @@
 //! Equal endpoints behind one service.
 
 use super::{
-    Endpoints, Lease,
-    endpoints::{Endpoint, Snapshot},
-    load::{better, candidates},
+    Among, Choice, Draw, Endpoints, Lease, LeastPending, Picker, Status,
+    snapshot::{Endpoint, Snapshot},
 };
 use crate::{
-    base::{BoxError, Error, Kind, Rng, time},
+    base::{BoxError, Error, Kind},
     layer::{Classify, Standard, on_call::OnCall},
 };
 use pin_project_lite::pin_project;
@@ -19,7 +18,8 @@ use std::{
 };
 use tower::Service;
 
-/// Equal endpoints behind one service: every call goes to the less loaded of two drawn at random.
+/// Equal endpoints behind one service: every call goes to the less loaded of two drawn at random, or by another
+/// [`Picker`].
 ///
 /// Use it wherever several instances can answer the same request. The endpoints are services themselves, so patterns
 /// nest: a replica may be another `Replicas`.
@@ -56,23 +56,24 @@ use tower::Service;
 /// ready makes its call wait); another try elsewhere (put [`Retry`](crate::layer::Retry) in front).
 ///
 /// # Errors
-/// [`Kind::Unavailable`] naming the set where it is empty. An endpoint's error carries its key, unless it names a place
+/// [`Kind::Unavailable`] naming the set where it is empty, or where none in it takes calls. An endpoint's error carries its key, unless it names a place
 /// closer to the cause; foreign errors become [`Kind::Failed`].
 ///
 /// A handle is cheap to clone; one that is kept is faster, since it keeps the snapshot of the set that it saw last.
-pub struct Replicas<S, C = Standard> {
+pub struct Replicas<S, C = Standard, P = LeastPending> {
     endpoints: Endpoints<S>,
     /// Filled by the second call: a handle that is cloned for one call takes what is there and goes.
     seen: Option<Arc<Snapshot<S>>>,
     /// None before the first call.
-    rng: Option<Rng>,
+    draw: Option<Draw>,
     classify: C,
+    picker: P,
 }
 
 impl<S> Replicas<S> {
     /// In front of this set, which goes on changing.
     pub fn new(endpoints: Endpoints<S>) -> Self {
-        Replicas { endpoints, seen: None, rng: None, classify: Standard }
+        Replicas { endpoints, seen: None, draw: None, classify: Standard, picker: LeastPending }
     }
 
     /// In front of a set of its own, empty and of this name: fill it by [`endpoints`](Self::endpoints).
@@ -81,11 +82,25 @@ impl<S> Replicas<S> {
     }
 }
 
-impl<S, C> Replicas<S, C> {
+impl<S, C, P> Replicas<S, C, P> {
     /// Reads results by this classifier instead of by the error alone.
     #[must_use]
-    pub fn classify<D>(self, classify: D) -> Replicas<S, D> {
-        Replicas { endpoints: self.endpoints, seen: self.seen, rng: self.rng, classify }
+    pub fn classify<D>(self, classify: D) -> Replicas<S, D, P> {
+        Replicas { endpoints: self.endpoints, seen: self.seen, draw: self.draw, classify, picker: self.picker }
+    }
+
+    /// Chooses by this picker instead of by least load.
+    ///
+    /// ```
+    /// use seedpod::serving::{Endpoints, Replicas, RoundRobin};
+    ///
+    /// let endpoints = Endpoints::named("cart");
+    /// let mut replicas = Replicas::new(endpoints.clone()).pick_by(RoundRobin::new());
+    /// # endpoints.insert("a", 'a');
+    /// ```
+    #[must_use]
+    pub fn pick_by<Q>(self, picker: Q) -> Replicas<S, C, Q> {
+        Replicas { endpoints: self.endpoints, seen: self.seen, draw: self.draw, classify: self.classify, picker }
     }
 
     /// The set behind it.
@@ -111,10 +126,21 @@ impl<S, C> Replicas<S, C> {
     pub fn pick(&self) -> Option<Picked<S>>
     where
         S: Clone,
+        P: Picker<()>,
     {
-        let current = self.endpoints.current();
-        let endpoint = choose(&current.list, self.endpoints.rng().next_u64())?;
-        Some(Picked { service: endpoint.service.clone(), lease: Lease::new(&endpoint.cell) })
+        self.pick_for(&())
+    }
+
+    /// As [`pick`](Self::pick), for pickers that look at the request.
+    pub fn pick_for<Req: ?Sized>(&self, request: &Req) -> Option<Picked<S>>
+    where
+        S: Clone,
+        P: Picker<Req>,
+    {
+        let (current, mut draw) = (self.endpoints.current(), Draw::new(self.endpoints.rng()));
+        let choice = self.picker.choose(&Among::new(&current), request, &mut draw)?;
+        let endpoint = current.list.get(choice.place)?;
+        Some(Picked { service: endpoint.service.clone(), lease: Lease::new(&endpoint.cell, choice.watch) })
     }
 
     #[cold]
@@ -127,36 +153,57 @@ impl<S, C> Replicas<S, C> {
     where
         S: Service<Req> + Clone,
         C: Clone,
+        P: Picker<Req>,
     {
-        let word = self.rng.insert(self.endpoints.rng()).next_u64();
-        self.send(choose(&self.endpoints.current().list, word), request)
+        let draw = self.draw.insert(Draw::new(self.endpoints.rng()));
+        let current = self.endpoints.current();
+        let chosen = choose(&self.picker, &current, &request, draw);
+        self.send(chosen, request)
     }
 
     #[inline(always)]
-    fn send<Req>(&self, endpoint: Option<&Endpoint<S>>, request: Req) -> Calling<S, Req, C>
+    fn send<Req>(&self, chosen: Option<(&Endpoint<S>, Choice)>, request: Req) -> Calling<S, Req, C>
     where
         S: Service<Req> + Clone,
         C: Clone,
     {
         let classify = self.classify.clone();
-        match endpoint {
-            Some(endpoint) => {
+        match chosen {
+            Some((endpoint, choice)) => {
                 let call = OnCall::new(endpoint.service.clone(), request);
-                Calling { lease: Lease::new(&endpoint.cell), state: State::Found { call }, classify }
+                Calling { lease: Lease::new(&endpoint.cell, choice.watch), state: State::Found { call }, classify }
             }
-            None => {
-                Calling { lease: Lease::none(), state: State::Empty { set: self.endpoints.name_shared() }, classify }
-            }
+            None => Calling { lease: Lease::none(), state: State::Nobody { error: self.nobody() }, classify },
         }
+    }
+
+    /// Why no endpoint was chosen.
+    #[cold]
+    fn nobody(&self) -> Error {
+        let all = self.endpoints.describe();
+        if all.is_empty() {
+            return Error::new(Kind::Unavailable, "it has no endpoints").at(self.endpoints.name_shared());
+        }
+        let count = |status| all.iter().filter(|endpoint| endpoint.status == status).count();
+        let (unready, draining) = (count(Status::Unready), count(Status::Draining));
+        let message = format!(
+            "none of its {} endpoints takes this call: {unready} not ready, {draining} draining, {} others",
+            all.len(),
+            all.len() - unready - draining
+        );
+        Error::new(Kind::Unavailable, message).at(self.endpoints.name_shared())
     }
 }
 
-/// The less loaded of two drawn at random.
 #[inline(always)]
-fn choose<S>(list: &[Endpoint<S>], word: u64) -> Option<&Endpoint<S>> {
-    let (first, second) = candidates(list.len(), word);
-    let (first, second) = (list.get(first)?, list.get(second)?);
-    Some(if better(&first.cell, &second.cell, time::now) { first } else { second })
+fn choose<'a, S, Req, P: Picker<Req>>(
+    picker: &P,
+    set: &'a Snapshot<S>,
+    request: &Req,
+    draw: &mut Draw,
+) -> Option<(&'a Endpoint<S>, Choice)> {
+    let choice = picker.choose(&Among::new(set), request, draw)?;
+    Some((set.list.get(choice.place)?, choice))
 }
 
 /// An endpoint that was chosen: [`Replicas::pick`].
@@ -176,24 +223,26 @@ impl<S> Picked<S> {
     }
 }
 
-impl<S, C: Clone> Clone for Replicas<S, C> {
+impl<S, C: Clone, P: Clone> Clone for Replicas<S, C, P> {
     #[inline]
     fn clone(&self) -> Self {
-        Replicas { endpoints: self.endpoints.clone(), seen: None, rng: None, classify: self.classify.clone() }
+        let (classify, picker) = (self.classify.clone(), self.picker.clone());
+        Replicas { endpoints: self.endpoints.clone(), seen: None, draw: None, classify, picker }
     }
 }
 
-impl<S, C> fmt::Debug for Replicas<S, C> {
+impl<S, C, P> fmt::Debug for Replicas<S, C, P> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("Replicas").field(&self.endpoints).finish()
     }
 }
 
-impl<S, Req, C> Service<Req> for Replicas<S, C>
+impl<S, Req, C, P> Service<Req> for Replicas<S, C, P>
 where
     S: Service<Req> + Clone,
     S::Error: Into<BoxError> + 'static,
     C: Classify<S::Response> + Clone,
+    P: Picker<Req>,
 {
     type Response = S::Response;
     type Error = Error;
@@ -206,12 +255,17 @@ where
 
     #[inline(always)]
     fn call(&mut self, request: Req) -> Self::Future {
-        let Some(rng) = &mut self.rng else { return self.first(request) };
-        let word = rng.next_u64();
+        if self.draw.is_none() {
+            return self.first(request);
+        }
         if !self.seen.as_ref().is_some_and(|seen| self.endpoints.is_current(seen.version)) {
             self.refresh();
         }
-        self.send(self.seen.as_ref().and_then(|seen| choose(&seen.list, word)), request)
+        let chosen = match (&self.seen, &mut self.draw) {
+            (Some(seen), Some(draw)) => choose(&self.picker, seen, &request, draw),
+            _ => None,
+        };
+        self.send(chosen, request)
     }
 }
 
@@ -230,7 +284,7 @@ pin_project! {
     #[project = StateProjection]
     enum State<S: Service<Req>, Req> {
         Found { #[pin] call: OnCall<S, Req> },
-        Empty { set: Arc<str> },
+        Nobody { error: Error },
     }
 }
 
@@ -247,7 +301,7 @@ where
         let this = self.project();
         let call = match this.state.project() {
             StateProjection::Found { call } => call,
-            StateProjection::Empty { set } => return Poll::Ready(Err(empty(set))),
+            StateProjection::Nobody { error } => return Poll::Ready(Err(error.clone())),
         };
         match ready!(call.poll(cx)) {
             Ok(response) => {
@@ -257,11 +311,6 @@ where
             Err(error) => Poll::Ready(Err(failed(this.lease, this.classify, error))),
         }
     }
-}
-
-#[cold]
-fn empty(set: &Arc<str>) -> Error {
-    Error::new(Kind::Unavailable, "it has no endpoints").at(set.clone())
 }
 
 #[cold]

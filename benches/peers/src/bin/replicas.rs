@@ -4,7 +4,7 @@
 
 use seedpod::{
     layer::{DeadlineLayer, Request, RetryLayer},
-    serving::{Endpoints, Erased, Replicas},
+    serving::{self, Endpoints, Erased, Replicas},
 };
 use seedpod_peers::{Group, Target, bare::p2c::Hand};
 use std::{
@@ -19,7 +19,7 @@ use tower::{
     Service, ServiceBuilder,
     balance::p2c::Balance,
     discover::ServiceList,
-    load::{CompleteOnResponse, PendingRequests},
+    load::{CompleteOnResponse, PeakEwma, PendingRequests},
     util::BoxCloneSyncService,
 };
 
@@ -61,7 +61,11 @@ impl Service<Request<u64>> for Echo {
 
 fn set<S: Clone>(count: u64, service: impl Fn(u64) -> S) -> Endpoints<S> {
     let endpoints = Endpoints::named("echo");
-    endpoints.update(|changes| (0..count).for_each(|number| changes.insert(number.to_string(), service(number))));
+    endpoints.update(|changes| {
+        for number in 0..count {
+            changes.insert(number.to_string(), service(number));
+        }
+    });
     endpoints
 }
 
@@ -111,6 +115,31 @@ where
     Balance::new(ServiceList::new(list))
 }
 
+fn fastest<S: Service<u64>>(services: impl Iterator<Item = S>) -> impl Service<u64, Response = S::Response>
+where
+    S::Error: Into<tower::BoxError>,
+{
+    let (unknown, decay_nanos) = (Duration::from_millis(30), 10e9);
+    let load = |service| PeakEwma::new(service, unknown, decay_nanos, CompleteOnResponse::default());
+    Balance::new(ServiceList::new(services.map(load).collect::<Vec<_>>()))
+}
+
+/// By latency: ours and tower's, both with a decay of 10 s and 30 ms for what is not known yet.
+fn by_latency(runtime: &Runtime) {
+    let plain = |number: u64| number;
+    for count in [10, 100, 1000] {
+        Group::new(format!("replicas/ewma/{count}"), Target::nanos(110.0).ahead(5.0))
+            .beside("direct call", drive(runtime, Echo(7), plain))
+            .bare("hand p2c, pending", hand(runtime, Hand::new((0..count).map(Echo), draw)))
+            .ours(
+                "Replicas, PeakEwma",
+                drive(runtime, Replicas::new(set(count, Echo)).pick_by(serving::PeakEwma::new()), plain),
+            )
+            .peer("tower p2c, PeakEwma", drive(runtime, fastest((0..count).map(Echo)), plain))
+            .run();
+    }
+}
+
 fn draw(below: usize) -> usize {
     fastrand::usize(..below)
 }
@@ -149,5 +178,6 @@ fn main() -> std::io::Result<()> {
             .beside("tower p2c of tower's boxes", drive(runtime, balance(boxed()), plain))
             .run();
     }
+    by_latency(runtime);
     Ok(())
 }

@@ -1,0 +1,257 @@
+//! What a picker chooses among: the set at one moment, and chance.
+
+use super::{
+    Attributes,
+    load::{Cell, state},
+    sample::{Sampling, candidates},
+    snapshot::Snapshot,
+};
+use crate::base::{
+    Rng,
+    time::{self, Instant},
+};
+
+/// How often a draw is repeated before all endpoints are looked at.
+const DRAWS: u32 = 16;
+
+/// The set at one moment, as a [`Picker`](super::Picker) sees it: endpoints by their place, from 0.
+///
+/// A draw gives each endpoint its share by weight, counts in how far it has warmed up, and leaves out those that are
+/// draining, not ready or ejected; ejected ones are drawn where nothing else is left. Where a picker narrows the choice
+/// ([`only`](Self::only)), it leaves out all others, too.
+pub struct Among<'a, S> {
+    pub(crate) snapshot: &'a Snapshot<S>,
+    only: Option<&'a dyn Fn(usize) -> bool>,
+}
+
+impl<'a, S> Among<'a, S> {
+    #[inline(always)]
+    pub(crate) fn new(snapshot: &'a Snapshot<S>) -> Self {
+        Among { snapshot, only: None }
+    }
+
+    /// How many endpoints there are, whether they take calls or not.
+    pub fn len(&self) -> usize {
+        self.snapshot.list.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The key of an endpoint; empty where there is none.
+    pub fn key(&self, place: usize) -> &'a str {
+        self.snapshot.list.get(place).map_or("", |endpoint| endpoint.cell.key())
+    }
+
+    /// What is known of an endpoint.
+    pub fn attributes(&self, place: usize) -> Option<&'a Attributes> {
+        self.snapshot.about.get(place).map(|about| &about.attributes)
+    }
+
+    /// How many calls and leases an endpoint has in flight.
+    pub fn pending(&self, place: usize) -> u32 {
+        self.snapshot.list.get(place).map_or(0, |endpoint| Cell::pending(&endpoint.cell))
+    }
+
+    /// Its weight in the draw; 0 where it is draining, or where its source says that it is not ready.
+    pub fn weight(&self, place: usize) -> u32 {
+        self.snapshot.sampling.weight(place)
+    }
+
+    /// Whether it may be picked: it has a weight, is ready, is not ejected, and the choice was not narrowed without it.
+    pub fn is_pickable(&self, place: usize) -> bool {
+        let state = self.snapshot.list.get(place).map(|endpoint| endpoint.cell.state() & !state::WARMING);
+        state == Some(0) && self.weight(place) > 0 && self.allows(place)
+    }
+
+    /// The same choice without the endpoints that do not pass.
+    ///
+    /// ```
+    /// # use seedpod::{layer::Standard, serving::*};
+    /// /// In this zone where anything there takes calls, else anywhere.
+    /// #[derive(Clone)]
+    /// struct Near(&'static str);
+    ///
+    /// impl<Req: ?Sized> Picker<Req> for Near {
+    ///     fn choose<S>(&self, among: &Among<'_, S>, request: &Req, draw: &mut Draw) -> Option<Choice> {
+    ///         let near = |place| among.attributes(place).is_some_and(|about| about.zone.as_deref() == Some(self.0));
+    ///         let found = among.only(&near, |near| LeastPending.choose(near, request, draw));
+    ///         found.or_else(|| LeastPending.choose(among, request, draw))
+    ///     }
+    /// }
+    ///
+    /// let replicas = Replicas::named("cart").pick_by(Near("b"));
+    /// replicas.endpoints().update(|changes| {
+    ///     changes.insert("far", 1).zone("a");
+    ///     changes.insert("near", 2).zone("b");
+    /// });
+    /// assert_eq!(replicas.pick().unwrap().key(), "near");
+    /// replicas.endpoints().drain("near");
+    /// assert_eq!(replicas.pick().unwrap().key(), "far");
+    /// ```
+    pub fn only<R>(&self, pass: &dyn Fn(usize) -> bool, choose: impl FnOnce(&Among<'_, S>) -> R) -> R {
+        match self.only {
+            None => choose(&Among { snapshot: self.snapshot, only: Some(pass) }),
+            Some(outer) => {
+                let both = |place| outer(place) && pass(place);
+                choose(&Among { snapshot: self.snapshot, only: Some(&both) })
+            }
+        }
+    }
+
+    /// Whether it may be picked where nothing better is left: ejected or not.
+    pub(crate) fn is_left(&self, place: usize) -> bool {
+        let state = self.snapshot.list.get(place).map(|endpoint| endpoint.cell.state() & state::UNREADY);
+        state == Some(0) && self.weight(place) > 0 && self.allows(place)
+    }
+
+    /// Whether it gets only part of its share yet.
+    pub(crate) fn is_warming(&self, place: usize) -> bool {
+        self.snapshot.list.get(place).is_some_and(|endpoint| endpoint.cell.state() & state::WARMING != 0)
+    }
+
+    #[inline(always)]
+    fn allows(&self, place: usize) -> bool {
+        self.only.is_none_or(|only| only(place))
+    }
+
+    /// One endpoint, drawn by weight. None where none can be picked.
+    #[inline(always)]
+    pub fn one(&self, draw: &mut Draw) -> Option<usize> {
+        let word = draw.word();
+        let place = self.snapshot.sampling.draw(word as u32)?;
+        if self.is_free(place) || self.admits(place, (word >> 32) as u32) { Some(place) } else { self.one_of_few(draw) }
+    }
+
+    /// Two endpoints, drawn by weight; the first twice where it is the only one, or so heavy that it was drawn again.
+    ///
+    /// That a heavy one meets itself is what keeps the weights: were the second always another, the light ones would be
+    /// a candidate of every call.
+    #[inline(always)]
+    pub fn two(&self, draw: &mut Draw) -> Option<(usize, usize)> {
+        match self.two_at_once(draw) {
+            Ok(two) => Some(two),
+            Err(drawn) => self.two_of_few(draw, drawn),
+        }
+    }
+
+    /// Two different ones, where all are alike and the draw finds two that nothing is wrong with; else what was drawn.
+    #[inline(always)]
+    pub(crate) fn two_at_once(&self, draw: &mut Draw) -> Result<(usize, usize), Option<(usize, usize)>> {
+        if !matches!(self.snapshot.sampling, Sampling::All(_)) || self.only.is_some() {
+            return Err(None);
+        }
+        let (a, b) = candidates(self.snapshot.list.len(), draw.word());
+        match (self.snapshot.list.get(a), self.snapshot.list.get(b)) {
+            (Some(first), Some(second)) if first.cell.state() | second.cell.state() == 0 => Ok((a, b)),
+            _ => Err(Some((a, b))),
+        }
+    }
+
+    /// The same for any set. What was drawn before stands where it is admitted: to draw anew would take from those that
+    /// are warming.
+    #[inline(never)]
+    pub(crate) fn two_of_few(&self, draw: &mut Draw, drawn: Option<(usize, usize)>) -> Option<(usize, usize)> {
+        let coin = draw.word();
+        let (first, second) = match drawn {
+            Some((a, b)) => {
+                (self.admits(a, coin as u32).then_some(a), self.admits(b, (coin >> 32) as u32).then_some(b))
+            }
+            None => (None, None),
+        };
+        let first = first.or_else(|| self.one(draw))?;
+        if let Some(second) = second.filter(|second| *second != first) {
+            return Some((first, second));
+        }
+        let again = if self.snapshot.sampling.is_even() { 4 } else { 2 };
+        for _ in 0..again {
+            let second = self.one(draw)?;
+            if second != first {
+                return Some((first, second));
+            }
+        }
+        Some((first, first))
+    }
+
+    /// Whether nothing is wrong with it.
+    #[inline(always)]
+    pub(crate) fn is_free(&self, place: usize) -> bool {
+        self.only.is_none() && self.snapshot.list.get(place).is_some_and(|endpoint| endpoint.cell.state() == 0)
+    }
+
+    #[inline(never)]
+    fn one_of_few(&self, draw: &mut Draw) -> Option<usize> {
+        for _ in 0..DRAWS {
+            let word = draw.word();
+            let place = self.snapshot.sampling.draw(word as u32)?;
+            if self.admits(place, (word >> 32) as u32) {
+                return Some(place);
+            }
+        }
+        self.scan(draw, state::UNREADY | state::EJECTED).or_else(|| self.scan(draw, state::UNREADY))
+    }
+
+    /// Whether a draw of this endpoint counts: always where nothing is wrong with it, in proportion while it is warming.
+    /// `coin` decides that, out of 2^32.
+    #[inline(never)]
+    pub(crate) fn admits(&self, place: usize, coin: u32) -> bool {
+        let Some(endpoint) = self.snapshot.list.get(place) else { return false };
+        self.allows(place)
+            && match endpoint.cell.state() {
+                0 => true,
+                state::WARMING => {
+                    let share = endpoint.cell.share(self.snapshot.warm, time::now());
+                    f64::from(coin) < share * 2_f64.powi(32)
+                }
+                _ => false,
+            }
+    }
+
+    /// One endpoint by weight, where few can be picked: looks at all.
+    #[cold]
+    fn scan(&self, draw: &mut Draw, wrong: u32) -> Option<usize> {
+        let now = time::now();
+        let shares = || (0..self.len()).map(|place| (place, self.part(place, wrong, now)));
+        let total: u128 = shares().map(|(_, share)| share).sum();
+        let mut left = (u128::from(draw.word()) * total) >> 64;
+        shares().find_map(|(place, share)| {
+            let found = left < share;
+            left = left.saturating_sub(share);
+            found.then_some(place)
+        })
+    }
+
+    /// Weight times how far it has warmed up, in parts of 2^16; 0 where it cannot be picked.
+    fn part(&self, place: usize, wrong: u32, now: Instant) -> u128 {
+        let Some(endpoint) = self.snapshot.list.get(place) else { return 0 };
+        let state = endpoint.cell.state();
+        if state & wrong != 0 || !self.allows(place) {
+            return 0;
+        }
+        let share = if state & state::WARMING == 0 { 1.0 } else { endpoint.cell.share(self.snapshot.warm, now) };
+        u128::from(self.weight(place)) * (share * 65_536.0) as u128
+    }
+}
+
+/// The chance of one handle, and whose turn it is there.
+#[derive(Debug)]
+pub struct Draw {
+    pub(crate) rng: Rng,
+    /// None before the first pick.
+    pub(crate) turn: Option<u64>,
+}
+
+impl Draw {
+    #[inline(always)]
+    pub(crate) fn new(rng: Rng) -> Self {
+        Draw { rng, turn: None }
+    }
+
+    /// The next 64 random bits.
+    #[inline(always)]
+    pub fn word(&mut self) -> u64 {
+        self.rng.next_u64()
+    }
+}

@@ -1,0 +1,50 @@
+//! How an endpoint is chosen.
+//!
+//! - [`least_pending`]: [`LeastPending`], fewer calls in flight of two — the default
+//! - [`peak_ewma`]: [`PeakEwma`], less latency of two
+//! - [`round_robin`]: [`RoundRobin`], each in its turn
+//! - [`random`]: [`Random`], whatever comes
+//! - [`ring`]: [`Ring`], the same key to the same endpoint
+
+pub mod least_pending;
+pub mod peak_ewma;
+pub mod random;
+pub mod ring;
+#[cfg(test)]
+mod ring_tests;
+pub mod round_robin;
+#[cfg(test)]
+mod tests;
+
+pub use least_pending::LeastPending;
+pub use peak_ewma::PeakEwma;
+pub use random::Random;
+pub(crate) use ring::Circle;
+pub use ring::Ring;
+pub use round_robin::RoundRobin;
+
+use super::{Among, Draw, load::Watch};
+
+/// How an endpoint is chosen: [`Replicas::pick_by`](super::Replicas::pick_by).
+///
+/// Asked at every call, on the caller's thread, so it is quick and never waits. A closure would do, could it be generic:
+/// it sees the set at one moment, the request, and the handle's chance, and answers with a place in the set. Pickers
+/// nest: one that [narrows](Among::only) the choice asks another.
+pub trait Picker<Req: ?Sized> {
+    /// The place of the endpoint for this request; none where none can take it.
+    fn choose<S>(&self, among: &Among<'_, S>, request: &Req, draw: &mut Draw) -> Option<Choice>;
+}
+
+/// What a [`Picker`] chose.
+#[derive(Clone, Copy, Debug)]
+pub struct Choice {
+    pub(crate) place: usize,
+    pub(crate) watch: Watch,
+}
+
+impl Choice {
+    /// The endpoint at this place.
+    pub fn of(place: usize) -> Self {
+        Choice { place, watch: Watch::Answer }
+    }
+}
