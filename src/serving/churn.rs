@@ -93,7 +93,7 @@ async fn a_pick_is_made_exactly_where_one_can_be_and_the_counts_agree() {
                 }
             }
             7 => {
-                let weight = rng.below(1_000) as u32;
+                let weight = rng.below(6) as u32;
                 endpoints.alter(&key, move |about| {
                     about.weight(weight);
                 });
