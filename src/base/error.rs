@@ -143,6 +143,15 @@ impl Error {
         self
     }
 
+    /// Says that the request has left all the same: it was given to an endpoint, whatever refused it there.
+    #[must_use]
+    pub fn sent(mut self) -> Self {
+        if self.0.unsent {
+            self.edit().unsent = false;
+        }
+        self
+    }
+
     /// Adds what caused it.
     #[must_use]
     pub fn because(mut self, source: impl Into<BoxError>) -> Self {
@@ -174,7 +183,8 @@ impl Error {
         self.0.retry_after
     }
 
-    /// Whether the request was refused on this side and never left: a limit, a breaker, nobody to send it to. What is
+    /// Whether the request was refused on this side and never left: a limit, a breaker, nobody to send it to; not what
+    /// was given to an endpoint and refused there. What is
     /// counted for attempts (a budget, a breaker's window) does not count it.
     pub fn is_unsent(&self) -> bool {
         self.0.unsent

@@ -10,6 +10,8 @@ use std::{
 const MOST: usize = 16;
 
 thread_local! {
+    /// Whether `TRIED` is some: it has no destructor, so that a choice that nobody follows looks at one byte.
+    static FOLLOWED: Cell<bool> = const { Cell::new(false) };
     /// None where nobody who would try again is being polled.
     static TRIED: RefCell<Option<Keys>> = const { RefCell::new(None) };
     static SUPERSEDED: Cell<bool> = const { Cell::new(false) };
@@ -20,9 +22,17 @@ type Keys = SmallVec<[Arc<str>; 2]>;
 /// Notes that an attempt goes to the endpoint of this key, for those after it: whatever chooses endpoints says so with
 /// each choice.
 ///
-/// It counts for the retry or hedge inside whose call the choice is made, and costs nothing where there is none. A
-/// choice made in a task of its own is not seen.
+/// [`Replicas`](../../serving/struct.Replicas.html) does. It counts for the retry or hedge inside whose call the choice is
+/// made, and costs one load where there is none. A choice made in a task of its own is not seen.
+#[inline(always)]
 pub fn note_tried(key: &Arc<str>) {
+    if FOLLOWED.get() {
+        note(key);
+    }
+}
+
+#[inline(never)]
+fn note(key: &Arc<str>) {
     TRIED.with_borrow_mut(|tried| {
         if let Some(keys) = tried.as_mut().filter(|keys| keys.len() < MOST && !contains(keys, key)) {
             keys.push(key.clone());
@@ -37,8 +47,9 @@ pub fn tried(key: &Arc<str>) -> bool {
 }
 
 /// Whether any earlier attempt of the same request has been noted, so that asking for each endpoint can be skipped.
+#[inline(always)]
 pub fn any_tried() -> bool {
-    TRIED.with_borrow(|tried| tried.as_ref().is_some_and(|keys| !keys.is_empty()))
+    FOLLOWED.get() && TRIED.with_borrow(|tried| tried.as_ref().is_some_and(|keys| !keys.is_empty()))
 }
 
 /// Whether what is being dropped is an attempt that lost against another of the same request: its outcome is then
@@ -60,6 +71,7 @@ impl Tried {
     #[inline(always)]
     pub(crate) fn follow<T>(&mut self, poll: impl FnOnce() -> T) -> T {
         let before = TRIED.replace(Some(std::mem::take(&mut self.0)));
+        FOLLOWED.set(true);
         let _following = Following { tried: self, before };
         poll()
     }
@@ -67,7 +79,7 @@ impl Tried {
     /// As [`follow`](Self::follow), unless whoever stands outside follows already: then what is noted, is noted there.
     #[inline(always)]
     pub(crate) fn join<T>(&mut self, poll: impl FnOnce() -> T) -> T {
-        if TRIED.with_borrow(Option::is_some) { poll() } else { self.follow(poll) }
+        if FOLLOWED.get() { poll() } else { self.follow(poll) }
     }
 }
 
@@ -80,6 +92,7 @@ struct Following<'a> {
 impl Drop for Following<'_> {
     #[inline(always)]
     fn drop(&mut self) {
+        FOLLOWED.set(self.before.is_some());
         if let Some(keys) = TRIED.replace(self.before.take()) {
             self.tried.0 = keys;
         }

@@ -6,7 +6,7 @@ use super::{
 };
 use crate::{
     base::{BoxError, Error, Kind},
-    layer::{Classify, Standard, on_call::OnCall},
+    layer::{Classify, Standard, attempt, on_call::OnCall},
 };
 use pin_project_lite::pin_project;
 use std::{
@@ -49,6 +49,8 @@ use tower::Service;
 /// - An endpoint that failed is second choice for a second, one that throttles for as long as it asks (300 s at most):
 ///   who fails fast never looks attractive. Where all failed, load decides.
 /// - Each pick takes exactly one [`Outcome`](crate::base::Outcome), by the [classifier](Self::classify).
+/// - Of a request that [retry](crate::layer::Retry) or [hedge](crate::layer::Hedge) in front makes again, an attempt goes
+///   to an endpoint that none went to before, while there is one that takes calls.
 /// - Always ready: the pick is made in `call`, the endpoint is cloned once and made ready inside the call. Nothing is
 ///   allocated unless it fails.
 ///
@@ -56,8 +58,10 @@ use tower::Service;
 /// ready makes its call wait); another try elsewhere (put [`Retry`](crate::layer::Retry) in front).
 ///
 /// # Errors
-/// [`Kind::Unavailable`] naming the set where it is empty, or where none in it takes calls. An endpoint's error carries its key, unless it names a place
-/// closer to the cause; foreign errors become [`Kind::Failed`].
+/// [`Kind::Unavailable`] naming the set where it is empty, or where none in it takes calls: such a request
+/// [was not sent](Error::is_unsent). An endpoint's error carries its key, unless it names a place closer to the cause;
+/// foreign errors become [`Kind::Failed`]. What an endpoint refuses was sent, even where the endpoint stands in this
+/// process.
 ///
 /// A handle is cheap to clone; one that is kept is faster, since it keeps the snapshot of the set that it saw last.
 pub struct Replicas<S, C = Standard, P = LeastPending> {
@@ -138,8 +142,7 @@ impl<S, C, P> Replicas<S, C, P> {
         P: Picker<Req>,
     {
         let (current, mut draw) = (self.endpoints.current(), Draw::new(self.endpoints.rng()));
-        let choice = self.picker.choose(&Among::new(&current), request, &mut draw)?;
-        let endpoint = current.list.get(choice.place)?;
+        let (endpoint, choice) = choose(&self.picker, &current, request, &mut draw)?;
         Some(Picked { service: endpoint.service.clone(), lease: Lease::new(&endpoint.cell, choice.watch) })
     }
 
@@ -182,7 +185,7 @@ impl<S, C, P> Replicas<S, C, P> {
     fn nobody(&self) -> Error {
         let all = self.endpoints.describe();
         if all.is_empty() {
-            return Error::new(Kind::Unavailable, "it has no endpoints").at(self.endpoints.name_shared());
+            return Error::new(Kind::Unavailable, "it has no endpoints").at(self.endpoints.name_shared()).unsent();
         }
         let count = |status| all.iter().filter(|endpoint| endpoint.status == status).count();
         let (unready, draining) = (count(Status::Unready), count(Status::Draining));
@@ -191,19 +194,39 @@ impl<S, C, P> Replicas<S, C, P> {
             all.len(),
             all.len() - unready - draining
         );
-        Error::new(Kind::Unavailable, message).at(self.endpoints.name_shared())
+        Error::new(Kind::Unavailable, message).at(self.endpoints.name_shared()).unsent()
     }
 }
 
 #[inline(always)]
-fn choose<'a, S, Req, P: Picker<Req>>(
+fn choose<'a, S, Req: ?Sized, P: Picker<Req>>(
     picker: &P,
     set: &'a Snapshot<S>,
     request: &Req,
     draw: &mut Draw,
 ) -> Option<(&'a Endpoint<S>, Choice)> {
-    let choice = picker.choose(&Among::new(set), request, draw)?;
-    Some((set.list.get(choice.place)?, choice))
+    let among = Among::new(set);
+    let choice = match attempt::any_tried() {
+        false => picker.choose(&among, request, draw)?,
+        true => elsewhere(picker, &among, request, draw)?,
+    };
+    let endpoint = set.list.get(choice.place)?;
+    attempt::note_tried(endpoint.cell.key());
+    Some((endpoint, choice))
+}
+
+/// Of an attempt beyond the first: an endpoint that none went to before; where there is none, any.
+#[cold]
+fn elsewhere<S, Req: ?Sized, P: Picker<Req>>(
+    picker: &P,
+    among: &Among<'_, S>,
+    request: &Req,
+    draw: &mut Draw,
+) -> Option<Choice> {
+    let list = &among.snapshot.list;
+    let fresh = |place: usize| list.get(place).is_some_and(|endpoint| !attempt::tried(endpoint.cell.key()));
+    let other = among.only(&fresh, |others| picker.choose(others, request, draw));
+    other.or_else(|| picker.choose(among, request, draw))
 }
 
 /// An endpoint that was chosen: [`Replicas::pick`].
@@ -315,7 +338,7 @@ where
 
 #[cold]
 fn failed<C: Classify<T>, T, E: Into<BoxError> + 'static>(lease: &mut Lease, classify: &C, error: E) -> Error {
-    let mut error = Error::adopt(error, Kind::Failed);
+    let mut error = Error::adopt(error, Kind::Failed).sent();
     if let Some(cell) = lease.cell() {
         error = error.at(cell.key().clone());
     }

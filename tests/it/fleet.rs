@@ -3,8 +3,8 @@
 
 use seedpod::{
     base::Seed,
-    layer::{Budget, ConcurrencyLimitLayer, DeadlineLayer, RetryLayer},
-    serving::Replicas,
+    layer::{Budget, ConcurrencyLimitLayer, DeadlineLayer, Request, RetryLayer},
+    serving::{LeastPending, PeakEwma, Picker, Replicas, RoundRobin},
     testing::fleet::{Fleet, Latency, Report, Server},
 };
 use std::{convert::identity, fs, path::PathBuf, time::Duration};
@@ -20,6 +20,34 @@ fn told(name: &str, story: &[String]) {
         fs::write(&path, &story).unwrap();
     }
     assert_eq!(story, fs::read_to_string(&path).unwrap_or_default(), "{}", path.display());
+}
+
+/// The experiment that Buoyant published in 2016: eleven servers that take 167 ms, a client with 1,000 requests a second
+/// for a minute, and from the 15th second on one server takes 2 s, for half a minute.
+async fn eleven(picker: impl Picker<Request<u64>> + Clone) -> Report {
+    let usual = Server::new(Latency::normal(167 * MILLI, 5 * MILLI));
+    let sick = usual.clone().during(15 * SECOND..45 * SECOND, |server| server.latency(Latency::fixed(2 * SECOND)));
+    let fleet = Fleet::new(Seed::new(11)).servers(10, usual).server(sick).rate(1_000.0).lasting(60 * SECOND);
+    fleet.run(identity, |_, endpoints| Replicas::new(endpoints).pick_by(picker.clone())).await.unwrap()
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_looks_at_load_hardly_notices_a_slow_server_and_who_looks_at_latency_not_at_all() {
+    let runs = [
+        ("round robin  ", 0.95, eleven(RoundRobin::seed(Seed::new(3))).await),
+        ("least pending", 0.99, eleven(LeastPending).await),
+        ("peak EWMA    ", 0.999, eleven(PeakEwma::new()).await),
+    ];
+    let mut story = vec!["within 1 s        p99   p99.9   sent to the slow one".to_string()];
+    for (name, published, report) in runs {
+        let within = report.success_within(SECOND);
+        let millis = |share| report.percentile(share).as_millis();
+        let slow = report.servers().last().map_or(0, |(_, sent)| sent);
+        story.push(format!("{name} {:>5.2} %  {:>5}   {:>5}   {slow:>6}", 100.0 * within, millis(0.99), millis(0.999)));
+        println!("{}", story.last().unwrap());
+        assert!(within >= published, "{name}: {within}, published {published}");
+    }
+    told("eleven", &story);
 }
 
 /// Ten servers, six tenths busy, fail for half a minute. Callers try up to three times, a second long.

@@ -288,3 +288,30 @@ fn errors_of_clippy_are_answered_with_reasons() {
         );
     }
 }
+
+/// Each row of `tests/anchors/*.md` names a test of ours in its last column, as `file::test`.
+#[test]
+fn every_test_that_answers_an_anchor_is_there() {
+    let mut missing = Vec::new();
+    let mut rows = 0;
+    for table in files(&root().join("tests/anchors"), "md") {
+        let text = fs::read_to_string(&table).unwrap();
+        let body = text.lines().filter(|line| line.starts_with('|')).skip(2);
+        for row in body {
+            let last = row.trim_end_matches('|').rsplit('|').next().unwrap_or_default().trim();
+            for named in last.split(',').map(str::trim) {
+                rows += 1;
+                let found = named.split_once(".rs::").is_some_and(|(file, test)| {
+                    let source = fs::read_to_string(root().join(file).with_extension("rs")).unwrap_or_default();
+                    let test = test.rsplit("::").next().unwrap_or_default();
+                    source.contains(&format!("fn {test}("))
+                });
+                if !found {
+                    missing.push(format!("{}: {named}", table.file_name().unwrap().to_string_lossy()));
+                }
+            }
+        }
+    }
+    assert!(rows > 100, "{rows}");
+    assert!(missing.is_empty(), "{missing:#?}");
+}

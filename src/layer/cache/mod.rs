@@ -134,7 +134,7 @@ impl<K: Ord + Hash + Clone, T, F, C> CacheLayer<K, T, F, C> {
     /// [`Kind::Invalid`], [`Kind::Rejected`]), never failures of who answers.
     #[must_use]
     pub fn negative(self, ttl: Duration) -> Self {
-        self.handle.0.state.lock().rules.negative = ttl;
+        self.handle.set_negative(ttl);
         self
     }
 
@@ -162,14 +162,14 @@ impl<K: Ord + Hash + Clone, T, F, C> CacheLayer<K, T, F, C> {
     /// How many different calls may be under way at a time, those that refresh included.
     #[must_use]
     pub fn calls(self, most: usize) -> Self {
-        self.handle.0.flights.set_limits(|limits| limits.flights = most);
+        self.handle.set_calls(most);
         self
     }
 
     /// How many may wait for one call, the first included.
     #[must_use]
     pub fn waiters(self, most: usize) -> Self {
-        self.handle.0.flights.set_limits(|limits| limits.waiters = most);
+        self.handle.set_waiters(most);
         self
     }
 
@@ -364,6 +364,21 @@ impl<K: Ord + Hash + Clone, T> CacheHandle<K, T> {
     /// Changes how much longer answers are given in place of a failure.
     pub fn set_stale_if_error(&self, more: Duration) {
         self.0.state.lock().rules.if_error = more;
+    }
+
+    /// Changes how long errors that are an answer are kept, those that are kept already included.
+    pub fn set_negative(&self, ttl: Duration) {
+        self.0.state.lock().rules.negative = ttl;
+    }
+
+    /// Changes how many different calls may be under way, for those that come from now on.
+    pub fn set_calls(&self, most: usize) {
+        self.0.flights.set_limits(|limits| limits.flights = most);
+    }
+
+    /// Changes how many may wait for one call, for those that come from now on.
+    pub fn set_waiters(&self, most: usize) {
+        self.0.flights.set_limits(|limits| limits.waiters = most);
     }
 
     /// Changes how many bytes are kept; what exceeds them goes at once.

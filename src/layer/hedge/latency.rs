@@ -48,17 +48,22 @@ impl Latency {
         }
     }
 
-    /// The least duration that at least this part of those recorded do not exceed, and how many those are.
-    pub(super) fn quantile(&mut self, part: f64, now: Instant) -> (Duration, u64) {
+    /// How many are in the window.
+    pub(super) fn count(&mut self, now: Instant) -> u64 {
         self.advance(now);
-        let count = self.sum.count;
+        self.sum.count
+    }
+
+    /// The least duration that at least this part of those recorded do not exceed.
+    pub(super) fn quantile(&mut self, part: f64, now: Instant) -> Duration {
+        let count = self.count(now);
         let rank = ((count as f64 * part).ceil() as u64).clamp(1, count.max(1));
         let mut seen = 0;
         let reached = self.sum.buckets.iter().position(|bucket| {
             seen += u64::from(*bucket);
             seen >= rank
         });
-        (Duration::from_nanos(reached.map_or(0, last)), count)
+        Duration::from_nanos(reached.map_or(0, last))
     }
 
     /// Forgets what is older than the window.
@@ -131,8 +136,8 @@ mod tests {
                 sorted.sort();
                 for part in [0.5, 0.9, 0.99] {
                     let exact = sorted[((sorted.len() as f64 * part).ceil() as usize).max(1) - 1];
-                    let (found, count) = latency.quantile(part, now);
-                    assert_eq!(count, sorted.len() as u64);
+                    let found = latency.quantile(part, now);
+                    assert_eq!(latency.count(now), sorted.len() as u64);
                     assert!(found >= exact && found <= exact.mul_f64(1.0 + 1.0 / 32.0), "step {step}");
                 }
             }

@@ -115,9 +115,9 @@ impl Tuning {
         let mut state = self.state.lock();
         if now >= state.refresh {
             let (most, least) = (state.most, state.least);
-            let (delay, count) = state.latency.quantile(1.0 - most, now);
-            state.delay = (count as f64 * most >= 1.0).then(|| delay.max(least));
-            // while there are too few, each call may be the one that makes them enough
+            let enough = state.latency.count(now) as f64 * most >= 1.0;
+            state.delay = enough.then(|| state.latency.quantile(1.0 - most, now).max(least));
+            // while there are too few, each call may be the one that makes them enough: so they are counted, not ranked
             state.refresh = if state.delay.is_some() || most == 0.0 { time::after(now, REFRESH) } else { now };
         }
         state.delay

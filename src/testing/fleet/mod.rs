@@ -10,6 +10,15 @@
 //!
 //! # What such runs show
 //!
+//! Eleven servers take 167 ms, one of them 2 s for half of a minute, at a thousand requests a second: the experiment that
+//! Buoyant published in 2016, with success rates of about 95, 99 and 99.9 % for a caller who waits for a second. Here, by
+//! [`RoundRobin`](crate::serving::RoundRobin), [`LeastPending`](crate::serving::LeastPending) and
+//! [`PeakEwma`](crate::serving::PeakEwma), the percentiles in milliseconds:
+//!
+//! ```text
+#![doc = include_str!("eleven.txt")]
+//! ```
+//!
 //! Ten servers, six tenths busy, fail for half a minute; callers have a second and try up to three times. The success of
 //! each ten seconds, in per cent, with [`Retry`](crate::layer::Retry) as it comes and with a budget that has no end: the
 //! servers drown in what is tried again, long after they work well.

@@ -37,6 +37,77 @@ async fn an_attempt_that_is_shed_on_this_side_is_given_back_to_the_budget() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_an_endpoint_refuses_was_sent_and_what_nobody_takes_was_not() {
+    let (calls, budget) = (Arc::new(AtomicU32::new(0)), Budget::new(1, 0));
+    let replicas = Replicas::new(seeded("full"));
+    let service = RetryLayer::new().attempts(5).budget(budget.clone()).layer(replicas.clone());
+    let error = service.clone().oneshot(Request::new(()).idempotent()).await.unwrap_err();
+    assert_eq!((error.is_unsent(), budget.left(time::now())), (true, 10), "{error}");
+
+    let limited = ConcurrencyLimitLayer::shed(1).layer(slow(&calls, SECOND));
+    replicas.endpoints().insert("a", limited.clone());
+    let mut holder = Box::pin(limited.oneshot(Request::new(()).idempotent()));
+    assert!(futures::poll!(holder.as_mut()).is_pending());
+    let error = service.oneshot(Request::new(()).idempotent()).await.unwrap_err();
+    assert_eq!((error.kind(), error.is_unsent(), budget.left(time::now())), (Kind::Overloaded, false, 6), "{error}");
+}
+
+/// Two endpoints that are picked by chance, whatever became of the last call: one answers with its number, one is `down`.
+fn two_by_chance<S>(up: S, down: S) -> Replicas<S, seedpod::layer::Standard, seedpod::serving::Random>
+where
+    S: Clone,
+{
+    let replicas = Replicas::new(seeded("two")).pick_by(seedpod::serving::Random);
+    replicas.endpoints().insert("up", up);
+    replicas.endpoints().insert("down", down);
+    replicas
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_retry_goes_to_another_endpoint_and_where_there_is_none_to_the_same() {
+    let (up, failing) = (Arc::new(AtomicU32::new(0)), Arc::new(AtomicU32::new(0)));
+    let answers = up.clone();
+    let up_service = Erased::new(service_fn(move |request: Request<u32>| {
+        answers.fetch_add(1, SeqCst);
+        async move { Ok::<_, Error>(request.into_message()) }
+    }));
+    let replicas = two_by_chance(up_service, Erased::new(down(&failing)));
+    let retry = RetryLayer::new().attempts(2).budget(Budget::new(1_000, 100));
+    let mut service = retry.layer(replicas.clone());
+    for n in 0..200 {
+        assert_eq!(service.call(read(n)).await.unwrap(), n, "the second attempt never goes where the first one failed");
+    }
+    let failed = failing.load(SeqCst);
+    assert!((70..130).contains(&failed), "chance takes the bad one at every other call: {failed}");
+    replicas.endpoints().remove("up");
+    service.call(read(1)).await.unwrap_err();
+    assert_eq!((failing.load(SeqCst), up.load(SeqCst)), (failed + 2, 200));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_hedge_goes_to_another_endpoint() {
+    let takes = |wait: Duration| {
+        Erased::new(service_fn(move |request: Request<u32>| async move {
+            time::sleep(wait).await;
+            Ok::<_, Error>(request.into_message())
+        }))
+    };
+    let replicas = two_by_chance(takes(10 * MILLI), takes(10 * MILLI));
+    let layer = HedgeLayer::new(0.2).unwrap();
+    let mut service = layer.layer(replicas.clone());
+    for n in 0..100 {
+        service.call(read(n)).await.unwrap();
+    }
+    replicas.endpoints().insert("down", takes(100 * SECOND));
+    let start = time::now();
+    for n in 0..10 {
+        service.call(read(n)).await.unwrap(); // by chance to the one that hangs, never twice
+    }
+    assert!(start.elapsed() < SECOND && layer.handle().won() > 0, "{:?} {layer:?}", start.elapsed());
+    assert_eq!((replicas.endpoints().pending("up"), replicas.endpoints().pending("down")), (Some(0), Some(0)));
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_attempt_that_is_dropped_before_it_leaves_is_given_back() {
     let (budget, calls) = (Budget::new(1, 0), Arc::new(AtomicU32::new(0)));
     let second = Backoff::new(SECOND, SECOND).exact();
