@@ -13,7 +13,7 @@
 //! | --- | --- | --- |
 //! | 0 | [`base`] | names, labels, errors, time, chance, faults, locks |
 //! | 0 | [`net`] | byte streams and addresses, in memory and over TCP; what dies together |
-//! | 1 | [`layer`] | Service → Service: retry, deadline |
+//! | 1 | [`layer`] | Service → Service: retry, deadline, breaker, hedge, limits, cache and the like |
 //! | 1 | [`http`] | HTTP/1.1 and HTTP/2 over `net` |
 //! | 2 | [`pod`] | what runs: containers, context, images, volumes, probes |
 //! | 2 | [`store`] | versioned state that can be watched |

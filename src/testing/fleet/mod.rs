@@ -1,7 +1,7 @@
 //! A fleet in virtual time: clients in front of servers whose latency follows a script.
 //!
 //! Put your own stack of layers between them and see what it does when a server slows down, when all fail, when ten
-//! times too much comes. An hour of a thousand requests a second passes in seconds, and one seed always tells the same.
+//! times too much comes. A minute of a thousand requests a second passes in seconds, and one seed always tells the same.
 //!
 //! - [`Fleet`]: who asks whom, how often, for how long — start here
 //! - [`Server`], [`Behaviour`], [`Latency`]: how a server answers, and when that changes
