@@ -2,6 +2,8 @@
 
 use std::{fs, path::PathBuf};
 
+#[path = "../../examples/overload/story.rs"]
+mod overload;
 #[allow(dead_code, reason = "a test calls its story, not its main")]
 #[path = "../../examples/pod.rs"]
 mod pod;
@@ -11,6 +13,9 @@ mod reconcile;
 #[allow(dead_code, reason = "a test calls its story, not its main")]
 #[path = "../../examples/replicas.rs"]
 mod replicas;
+#[allow(dead_code, reason = "a test calls its story, not its main")]
+#[path = "../../examples/resilience.rs"]
+mod resilience;
 #[allow(dead_code, reason = "a test calls its story, not its main")]
 #[path = "../../examples/work_queue.rs"]
 mod work_queue;
@@ -42,4 +47,14 @@ fn reconcile_tells_its_story() {
 #[test]
 fn pod_tells_its_story() {
     told("pod", pod::story());
+}
+
+#[test]
+fn resilience_tells_its_story() {
+    told("resilience", resilience::story());
+}
+
+#[test]
+fn overload_tells_its_story() {
+    told("overload", overload::story());
 }
