@@ -31,7 +31,8 @@ use tower::{Layer, Service};
 /// Needs a tokio runtime with time, unless the inner service answers at its first poll.
 ///
 /// # Errors
-/// [`Kind::Timeout`] when the deadline passes. Errors of the service pass through, widened where they are foreign.
+/// [`Kind::Timeout`] when the deadline passes; where it had passed before the call, the error
+/// [is unsent](Error::is_unsent). Errors of the service pass through, widened where they are foreign.
 ///
 /// ```
 /// use seedpod::layer::{DeadlineLayer, Request};
@@ -148,16 +149,16 @@ where
     #[inline]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut this = self.project();
-        if let Some(future) = this.future.as_mut().as_pin_mut() {
-            if let Poll::Ready(result) = future.poll(cx) {
-                return Poll::Ready(result.map_err(|error| Error::adopt(error, Kind::Failed)));
-            }
-            if this.timer.poll_until(*this.until, cx).is_pending() {
-                return Poll::Pending;
-            }
-            this.future.set(None);
+        let passed = || Error::new(Kind::Timeout, "the deadline has passed");
+        let Some(future) = this.future.as_mut().as_pin_mut() else { return Poll::Ready(Err(passed().unsent())) };
+        if let Poll::Ready(result) = future.poll(cx) {
+            return Poll::Ready(result.map_err(|error| Error::adopt(error, Kind::Failed)));
         }
-        Poll::Ready(Err(Error::new(Kind::Timeout, "the deadline has passed")))
+        if this.timer.poll_until(*this.until, cx).is_pending() {
+            return Poll::Pending;
+        }
+        this.future.set(None);
+        Poll::Ready(Err(passed()))
     }
 }
 
@@ -199,11 +200,13 @@ mod tests {
         });
         let mut service = DeadlineLayer::new(3 * SECOND).layer(endless);
         let request = Request::new(()).within(5 * SECOND);
-        assert!(service.call(request.clone()).await.unwrap_err().is_timeout());
+        let cut_off = service.call(request.clone()).await.unwrap_err();
+        assert!(cut_off.is_timeout() && !cut_off.is_unsent());
         assert_eq!(start.elapsed(), 3 * SECOND);
         assert!(service.call(request.clone()).await.unwrap_err().is_timeout());
         assert_eq!(start.elapsed(), 5 * SECOND);
-        assert!(service.call(request).await.unwrap_err().is_timeout());
+        let late = service.call(request).await.unwrap_err();
+        assert!(late.is_timeout() && late.is_unsent());
         assert_eq!((calls.get(), start.elapsed()), (2, 5 * SECOND));
     }
 }
