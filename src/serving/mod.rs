@@ -14,6 +14,7 @@
 //! - [`affinity`]: [`Affinity`], a session's requests at one endpoint, and the cookie for it
 //! - [`eject`]: [`Detector`], who may not be picked for a while, and why
 //! - [`source`]: [`Endpoints::follow`], endpoints from a stream of changes; [`Dns`], from names
+//! - [`probes`]: [`Probes`], endpoints asked whether they are ready
 //! - [`erased`]: [`Erased`], endpoints of different types in one set
 //! - `snapshot`, `sample`, `ewma`: the set at one moment; drawing by weight and averaging latency (pure)
 
@@ -29,6 +30,7 @@ pub mod erased;
 mod ewma;
 pub mod load;
 pub mod pick;
+pub mod probes;
 mod rendezvous;
 pub mod replicas;
 mod sample;
@@ -45,6 +47,7 @@ pub use endpoints::Endpoints;
 pub use erased::Erased;
 pub use load::Lease;
 pub use pick::{Choice, LeastPending, PeakEwma, Picker, Random, Ring, RoundRobin};
+pub use probes::{ProbeReport, Probed, Probes, Probing};
 pub use replicas::{Picked, Replicas};
 pub use slow_start::SlowStart;
 pub use source::{Dns, Family, Follow, Member, Records, Resolution, Resolver, Srv, System};

@@ -16,6 +16,8 @@ mod unsupported;
 #[cfg(feature = "http")]
 use http::{get, health};
 pub(crate) use prober::{Outcome, Prober};
+#[cfg(feature = "serving")]
+pub(crate) use run::ask;
 pub(crate) use run::run;
 #[cfg(not(feature = "http"))]
 use unsupported::{get, health};
