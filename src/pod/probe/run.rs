@@ -6,7 +6,6 @@ use crate::{
     net::Host,
     pod::Context,
 };
-use std::net::{IpAddr, SocketAddr};
 
 /// Where a check goes to.
 pub(super) struct Target {
@@ -23,17 +22,6 @@ impl Target {
     fn inside(context: &Context, port: u16) -> Self {
         Target { host: context.host().exempt(), authority: format!("localhost:{port}"), place: format!("port {port}") }
     }
-
-    /// From elsewhere; the check's port counts where `at` has none of its own.
-    fn outside(host: &Host, at: &str, port: u16) -> Self {
-        let own = |(name, port): (&str, &str)| !name.contains(':') && port.parse::<u16>().is_ok();
-        let authority = match at.parse::<IpAddr>() {
-            Ok(ip) => SocketAddr::new(ip, port).to_string(),
-            _ if at.parse::<SocketAddr>().is_ok() || at.rsplit_once(':').is_some_and(own) => at.to_owned(),
-            _ => format!("{at}:{port}"),
-        };
-        Target { host: host.clone(), place: authority.clone(), authority }
-    }
 }
 
 /// Makes the check once.
@@ -48,21 +36,7 @@ pub(crate) async fn run(check: &Check, context: &Context) -> Result {
     }
 }
 
-/// Makes the check once, over the network of this host. `at` is a host's name or address; with a port, that one is asked
-/// in the place of the check's.
-///
-/// # Errors
-/// What the check finds; [`Kind::Unsupported`] for one that is made inside of a container.
-pub(crate) async fn ask(check: &Check, host: &Host, at: &str) -> Result {
-    match check {
-        Check::Tcp(port) | Check::Http { port, .. } | Check::Grpc { port, .. } => {
-            over(check, &Target::outside(host, at, *port)).await
-        }
-        _ => over(check, &Target::outside(host, at, 0)).await,
-    }
-}
-
-async fn over(check: &Check, target: &Target) -> Result {
+pub(super) async fn over(check: &Check, target: &Target) -> Result {
     match check {
         Check::Tcp(_) => target.host.connect(&target.authority).await.map(drop),
         Check::Http { path, headers, .. } => get(target, path, headers).await,

@@ -160,7 +160,7 @@ impl<S: Clone> Endpoints<S> {
     /// struct Backend { address: String, weight: u32 }
     ///
     /// # tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap().block_on(async {
-    /// let store = Store::new();
+    /// let store = Store::<Backend>::new();
     /// let endpoints = Endpoints::named("cart");
     /// let following = endpoints.follow(
     ///     store.watch("cart/", Since::Start),
