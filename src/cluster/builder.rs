@@ -11,7 +11,7 @@ use super::{
     plane::{Admission, Plane},
     recorder::Recorder,
     schedule::{Amount, Shape},
-    service::{self, Addresses, Names, Routes},
+    service::{self, Addresses, Names, Routes, Services},
 };
 use crate::{
     base::{Result, Seed, sync::Lock},
@@ -147,6 +147,7 @@ impl Builder {
             admission: self.admission,
             net,
         });
+        plane.resources.lock().insert(Services::RESOURCE, Services::new(&plane));
         furnish(&plane, self.nodes).await?;
         let scope = plane.net.scope();
         let kubelet = Arc::new(Kubelet::new(plane.clone(), scope.clone()));

@@ -8,6 +8,7 @@ use super::{
     object::{DeploymentSpec, Event, Kind, NodeSpec, Object, ReplicaSetSpec},
     plane::Plane,
     reference::{self, Reference},
+    service::Services,
 };
 use crate::{
     base::{self, Error, Result},
@@ -307,6 +308,12 @@ impl Cluster {
     /// A place in the cluster's network outside of any pod; names are resolved as in the namespace `default`.
     pub fn host(&self) -> &Host {
         &self.0.client
+    }
+
+    /// Its services, each a source of endpoints; short names are of the namespace `default`. Containers find them by
+    /// [`Services::of`].
+    pub fn services(&self) -> Services {
+        Services::new(&self.0.plane)
     }
 
     /// The cluster's network.

@@ -43,6 +43,8 @@ pub use handle::{Observer, Pod};
 pub use images::Images;
 pub use log::{LOG_BYTES_MAX, LOG_LINES_MAX, Line};
 pub use probe::{Check, CheckFunction, Probe};
+#[cfg(feature = "serving")]
+pub(crate) use probe::{Outcome as Checked, Prober, ask};
 pub use resources::Resources;
 pub use restart::RestartPolicy;
 pub use serve::{Serve, serve};

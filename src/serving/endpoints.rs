@@ -14,7 +14,8 @@ use crate::base::{
     time::{self, sleep},
 };
 use arc_swap::ArcSwap;
-use std::{fmt, sync::Arc, time::Duration};
+use std::{fmt, pin::pin, sync::Arc, time::Duration};
+use tokio::sync::Notify;
 
 /// How often [`Endpoints::drained`] looks.
 const DRAINED_PERIOD: Duration = Duration::from_millis(5);
@@ -58,6 +59,7 @@ struct Shared<S> {
     version: Apart<AtomicU64>,
     /// The state of the set's generator, from which picks without a handle draw and handles are seeded.
     chance: Apart<AtomicU64>,
+    changed: Notify,
 }
 
 /// On cache lines of its own: two, since processors fetch them in pairs.
@@ -81,6 +83,7 @@ impl<S> Endpoints<S> {
             current: ArcSwap::from_pointee(Snapshot::empty(time::now())),
             version: Apart(AtomicU64::new(0)),
             chance: Apart(AtomicU64::new(seed.get())),
+            changed: Notify::new(),
         };
         Endpoints { shared: Arc::new(shared) }
     }
@@ -125,6 +128,21 @@ impl<S> Endpoints<S> {
     /// [`update`](Self::update) that changed something is one.
     pub fn version(&self) -> u64 {
         self.current().version
+    }
+
+    /// Waits until the set has another version than this one, and gives that. Changes that follow one another fast are
+    /// seen as one.
+    ///
+    /// **Cancel-safety**: safe.
+    pub async fn changed(&self, version: u64) -> u64 {
+        loop {
+            let mut changed = pin!(self.shared.changed.notified());
+            changed.as_mut().enable(); // before looking, so that no change falls in between
+            match self.version() {
+                same if same == version => changed.await,
+                other => return other,
+            }
+        }
     }
 
     /// How many calls and leases this endpoint has in flight; none where it is not in the set.
@@ -284,6 +302,7 @@ impl<S> Endpoints<S> {
         });
         if let Some(version) = version {
             self.shared.version.0.fetch_max(version, Release);
+            self.shared.changed.notify_waiters();
         }
     }
 }

@@ -1,7 +1,8 @@
 //! Floor 3: services in front of services.
 //!
-//! A set of endpoints that changes while requests flow, and the patterns that choose among them. It may use `base` and
-//! `layer`; it refuses to know where endpoints come from, what they speak, and what a pod or a cluster is.
+//! A set of endpoints that changes while requests flow, the patterns that choose among them, and what fills the set. It
+//! may use `base`, `net`, `layer`, `pod`'s probes and `store`'s changes; it refuses to know what endpoints speak, and what
+//! a cluster is: that is one more stream of changes.
 //!
 //! - [`replicas`]: [`Replicas`], equal endpoints behind one service — start here
 //! - [`endpoints`]: [`Endpoints`], the set; [`changes`]: [`Changes`] to it in one step
@@ -12,6 +13,8 @@
 //! - [`load`]: [`Lease`], one pick, counted until its outcome is known
 //! - [`affinity`]: [`Affinity`], a session's requests at one endpoint, and the cookie for it
 //! - [`eject`]: [`Detector`], who may not be picked for a while, and why
+//! - [`source`]: [`Endpoints::follow`], endpoints from a stream of changes; [`Dns`], from names
+//! - [`probes`]: [`Probes`], endpoints asked whether they are ready
 //! - [`erased`]: [`Erased`], endpoints of different types in one set
 //! - `snapshot`, `sample`, `ewma`: the set at one moment; drawing by weight and averaging latency (pure)
 
@@ -27,11 +30,13 @@ pub mod erased;
 mod ewma;
 pub mod load;
 pub mod pick;
+pub mod probes;
 mod rendezvous;
 pub mod replicas;
 mod sample;
 pub mod slow_start;
 mod snapshot;
+pub mod source;
 
 pub use affinity::Affinity;
 pub use among::{Among, Draw};
@@ -42,5 +47,7 @@ pub use endpoints::Endpoints;
 pub use erased::Erased;
 pub use load::Lease;
 pub use pick::{Choice, LeastPending, PeakEwma, Picker, Random, Ring, RoundRobin};
+pub use probes::{ProbeReport, Probed, Probes, Probing};
 pub use replicas::{Picked, Replicas};
 pub use slow_start::SlowStart;
+pub use source::{Dns, Family, Follow, Member, Records, Resolution, Resolver, Srv, System};

@@ -3,6 +3,7 @@
 mod control;
 mod determinism;
 mod edges;
+mod endpoints;
 mod expose;
 mod life;
 mod objects;

@@ -22,6 +22,7 @@ mod cache;
 mod drops;
 mod http;
 mod limits;
+mod probes;
 mod readiness;
 
 const MILLI: Duration = Duration::from_millis(1);

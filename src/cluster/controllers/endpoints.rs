@@ -119,7 +119,7 @@ async fn write(plane: &Plane, service: &Object, wanted: &[Slice]) -> Result {
     let mut there = of_service(plane, service).into_iter();
     let mut writes = Vec::new();
     for slice in wanted {
-        let view = view(service, slice);
+        let view = view(plane, service, slice);
         match there.next() {
             Some(old) => {
                 let next = old.value.edit::<EndpointSlice>(|it| *it = view)?;
@@ -149,7 +149,11 @@ async fn write(plane: &Plane, service: &Object, wanted: &[Slice]) -> Result {
     Ok(())
 }
 
-fn view(service: &Object, slice: &Slice) -> EndpointSlice {
+fn view(plane: &Plane, service: &Object, slice: &Slice) -> EndpointSlice {
+    let zone = |node: &str| {
+        let node = plane.get(&format!("{}{node}", Kind::NODE.prefix()))?;
+        node.value.labels().get("topology.kubernetes.io/zone").map(str::to_owned)
+    };
     let endpoint = |it: &service::Endpoint| object::Endpoint {
         addresses: vec![it.ip.to_string()],
         conditions: EndpointConditions {
@@ -159,7 +163,7 @@ fn view(service: &Object, slice: &Slice) -> EndpointSlice {
         },
         hostname: it.hostname.as_deref().map(str::to_owned),
         node_name: (!it.node.is_empty()).then(|| it.node.to_string()),
-        zone: None,
+        zone: zone(&it.node),
         target_ref: Some(ObjectReference {
             kind: Kind::POD.name.into(),
             name: it.pod.to_string(),

@@ -7,11 +7,14 @@
 //! - [`slices`]: which pods stand behind a service, and in what condition — start here
 //! - [`Addresses`]: cluster addresses, 10.96.0.0/12
 //! - [`Name`]: what a DNS name means inside the cluster
+//! - [`Services`]: the pods behind a service as endpoints, for clients that balance by themselves
 
 mod addresses;
 mod directory;
+mod members;
 mod name;
 mod routes;
+mod services;
 mod slices;
 
 pub(super) use directory::{Names, SERVICE_LABEL};
@@ -19,4 +22,5 @@ pub(super) use routes::Routes;
 
 pub use addresses::Addresses;
 pub use name::{Name, search};
+pub use services::Services;
 pub use slices::{Endpoint, Member, Port, Resolved, SLICE_MAX, Slice, Target, slices};

@@ -1,5 +1,6 @@
 //! Where connections to a service's address really go, kept up to date by the endpoints controller.
 
+use super::members::{members, takes};
 use crate::{
     base::{Error, Kind, Outcome, Result, Seed, sync::Lock},
     cluster::object::{EndpointSlice, Protocol, ServiceSpec},
@@ -62,16 +63,17 @@ impl Routes {
                 continue; // the same number may be another protocol's, too; connections are TCP's alone
             }
             ports.insert(number);
-            let targets = targets(&port.name, slices);
-            service.targets.extend(targets.values().map(SocketAddr::ip));
+            let mut targets = members(&port.name, slices);
+            targets.retain(|_, member| takes(member));
+            service.targets.extend(targets.values().map(|member| member.address.ip()));
             let replicas = service.ports.entry(number).or_insert_with(|| {
                 let seed = self.seed.fork(key).fork_index(u64::from(number));
                 Replicas::new(Endpoints::named(format!("{key}:{number}")).seed(seed))
             });
             replicas.endpoints().update(|changes| {
                 changes.clear();
-                for (pod, address) in targets {
-                    changes.insert(pod, address);
+                for (pod, member) in targets {
+                    *changes.insert(pod, member.address) = member.attributes;
                 }
             });
         }
@@ -122,27 +124,6 @@ impl Routes {
             changed.await;
         }
     }
-}
-
-/// The pods that a port leads to, by name: those ready; else those that serve to their end.
-fn targets(port: &str, slices: &[&EndpointSlice]) -> BTreeMap<String, SocketAddr> {
-    let mut ready = BTreeMap::new();
-    let mut serving = BTreeMap::new();
-    for slice in slices {
-        let number = slice.ports.iter().find(|known| known.name.as_deref().unwrap_or_default() == port);
-        let Some(number) = number.and_then(|known| u16::try_from(known.port?).ok()) else { continue };
-        for endpoint in &slice.endpoints {
-            let Some(ip) = endpoint.addresses.first().and_then(|ip| ip.parse::<IpAddr>().ok()) else { continue };
-            let name = endpoint.target_ref.as_ref().map_or_else(|| ip.to_string(), |pod| pod.name.clone());
-            let conditions = &endpoint.conditions;
-            if conditions.ready != Some(false) {
-                ready.insert(name, SocketAddr::new(ip, number));
-            } else if conditions.serving == Some(true) && conditions.terminating == Some(true) {
-                serving.insert(name, SocketAddr::new(ip, number));
-            }
-        }
-    }
-    if ready.is_empty() { serving } else { ready }
 }
 
 /// Counts a connection at its endpoint until it is dropped.

@@ -1,10 +1,9 @@
 //! gRPC's health check, version 1, by hand: one call over HTTP/2, two fields on the wire.
 
-use super::http::client;
+use super::{http::client, run::Target};
 use crate::{
     base::{Error, Kind, Result},
     http::Body,
-    pod::Context,
 };
 use bytes::{BufMut, Bytes, BytesMut};
 use http::{
@@ -17,13 +16,13 @@ use http_body_util::{BodyExt, Limited};
 const ANSWER_BYTES_MAX: usize = 4096;
 
 /// Asks `grpc.health.v1.Health/Check`; good is `SERVING` alone.
-pub(super) async fn health(context: &Context, port: u16, service: &str) -> Result {
-    let place = || format!("port {port}, gRPC service {service:?}");
-    let mut request = Request::post(format!("http://localhost:{port}/grpc.health.v1.Health/Check"))
+pub(super) async fn health(target: &Target, service: &str) -> Result {
+    let place = || format!("{}, gRPC service {service:?}", target.place);
+    let mut request = Request::post(format!("http://{}/grpc.health.v1.Health/Check", target.authority))
         .body(Body::from(encode(service)))?;
     request.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
     request.headers_mut().insert(TE, HeaderValue::from_static("trailers"));
-    let (head, body) = client(context).http2().request(request).await?.into_parts();
+    let (head, body) = client(target).http2().request(request).await?.into_parts();
     if head.status != http::StatusCode::OK {
         return Err(Error::new(Kind::Failed, format!("HTTP status {}", head.status)).at(place()));
     }

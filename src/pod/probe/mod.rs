@@ -2,8 +2,10 @@
 //!
 //! - [`Probe`]: what is checked ([`Check`]) and at which pace
 //! - `Prober`: the decision: when a check is due, and what its result changes; pure
-//! - `run`: the checks themselves; `http` and `grpc` are files behind the feature `http`
+//! - `run`: the checks themselves, `ask`: from outside; `http` and `grpc` are files behind the feature `http`
 
+#[cfg(feature = "serving")]
+mod ask;
 #[cfg(feature = "http")]
 mod grpc;
 #[cfg(feature = "http")]
@@ -13,6 +15,8 @@ mod run;
 #[cfg(not(feature = "http"))]
 mod unsupported;
 
+#[cfg(feature = "serving")]
+pub(crate) use ask::ask;
 #[cfg(feature = "http")]
 use http::{get, health};
 pub(crate) use prober::{Outcome, Prober};

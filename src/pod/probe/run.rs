@@ -1,10 +1,28 @@
-//! The checks themselves. They run in the container's scope and die with it; who asks bounds their time.
+//! The checks themselves. Those of a container run in its scope and die with it; who asks bounds their time.
 
 use super::{Check, get, health};
 use crate::{
     base::{Error, Kind, Result},
+    net::Host,
     pod::Context,
 };
+
+/// Where a check goes to.
+pub(super) struct Target {
+    /// Who asks.
+    pub(super) host: Host,
+    /// `host:port`.
+    pub(super) authority: String,
+    /// How errors name it.
+    pub(super) place: String,
+}
+
+impl Target {
+    /// From within the pod: an intercepting proxy stays out of it.
+    fn inside(context: &Context, port: u16) -> Self {
+        Target { host: context.host().exempt(), authority: format!("localhost:{port}"), place: format!("port {port}") }
+    }
+}
 
 /// Makes the check once.
 pub(crate) async fn run(check: &Check, context: &Context) -> Result {
@@ -12,10 +30,20 @@ pub(crate) async fn run(check: &Check, context: &Context) -> Result {
         Check::Exec(command) => exec(command, context).await,
         Check::Function(function) => function(context.clone()).await,
         Check::Reported => Ok(()), // it takes effect when it is reported, and is not made
-        // from within the pod: an intercepting proxy stays out of it
-        Check::Tcp(port) => context.host().exempt().connect(&format!("localhost:{port}")).await.map(drop),
-        Check::Http { port, path, headers } => get(context, *port, path, headers).await,
-        Check::Grpc { port, service } => health(context, *port, service).await,
+        Check::Tcp(port) | Check::Http { port, .. } | Check::Grpc { port, .. } => {
+            over(check, &Target::inside(context, *port)).await
+        }
+    }
+}
+
+pub(super) async fn over(check: &Check, target: &Target) -> Result {
+    match check {
+        Check::Tcp(_) => target.host.connect(&target.authority).await.map(drop),
+        Check::Http { path, headers, .. } => get(target, path, headers).await,
+        Check::Grpc { service, .. } => health(target, service).await,
+        Check::Exec(_) | Check::Function(_) | Check::Reported => {
+            Err(Error::new(Kind::Unsupported, format!("{check:?} is made inside of a container")))
+        }
     }
 }
 

@@ -1,16 +1,14 @@
 //! What stands for HTTP and gRPC checks where the feature `http` is off.
 
-use crate::{
-    base::{Error, Kind, Result},
-    pod::Context,
-};
+use super::run::Target;
+use crate::base::{Error, Kind, Result};
 
-pub(super) async fn get(_: &Context, port: u16, path: &str, _: &[(String, String)]) -> Result {
-    Err(unsupported("an HTTP").at(format!("port {port}, path {path}")))
+pub(super) async fn get(target: &Target, path: &str, _: &[(String, String)]) -> Result {
+    Err(unsupported("an HTTP").at(format!("{}, path {path}", target.place)))
 }
 
-pub(super) async fn health(_: &Context, port: u16, _: &str) -> Result {
-    Err(unsupported("a gRPC").at(format!("port {port}")))
+pub(super) async fn health(target: &Target, _: &str) -> Result {
+    Err(unsupported("a gRPC").at(target.place.as_str()))
 }
 
 fn unsupported(kind: &str) -> Error {
