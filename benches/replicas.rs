@@ -14,7 +14,7 @@ use futures::FutureExt;
 use seedpod::{
     base::Seed,
     layer::{DeadlineLayer, Request, RetryLayer},
-    serving::{Endpoints, Erased, PeakEwma, Replicas, Ring, RoundRobin},
+    serving::{Endpoints, Erased, PeakEwma, Replicas, Ring, RoundRobin, affinity::Session},
 };
 use std::{
     cell::RefCell,
@@ -130,6 +130,32 @@ fn calls(criterion: &mut Criterion) {
         group.bench_function(format!("ring/{count}"), |bencher| {
             bencher.iter(|| call(&mut ring, black_box(1_u64)));
         });
+        let mut affinity = Replicas::new(set(count, Echo)).affinity(|request: &u64| Session::of(request.to_le_bytes()));
+        group.bench_function(format!("affinity by key/{count}"), |bencher| {
+            bencher.iter(|| call(&mut affinity, black_box(1_u64)));
+        });
+        let zoned = set(count, Echo);
+        zoned.update(|changes| {
+            for number in 0..count {
+                changes.alter(number.to_string(), move |about| {
+                    about.zone(if number % 2 == 0 { "near" } else { "far" });
+                });
+            }
+        });
+        let mut near = Replicas::new(zoned.clone()).locality(["near"]);
+        group.bench_function(format!("locality/{count}"), |bencher| {
+            bencher.iter(|| call(&mut near, black_box(1_u64)));
+        });
+        for number in (0..count).step_by(4) {
+            zoned.set_ready(&number.to_string(), false);
+        }
+        group.bench_function(format!("locality, spilling over/{count}"), |bencher| {
+            bencher.iter(|| call(&mut near, black_box(1_u64)));
+        });
+        let mut few = Replicas::new(set(count, Echo)).subset(5, "me");
+        group.bench_function(format!("subset/{count}"), |bencher| {
+            bencher.iter(|| call(&mut few, black_box(1_u64)));
+        });
         let mut erased = Replicas::new(set(count, |number| Erased::new(Echo(number))));
         group.bench_function(format!("erased/{count}"), |bencher| {
             bencher.iter(|| call(&mut erased, black_box(1_u64)));
@@ -155,6 +181,14 @@ fn changes(criterion: &mut Criterion) {
             bencher.iter(|| {
                 endpoints.insert("new", Echo(1));
                 endpoints.remove("new");
+            });
+        });
+        let few = Replicas::new(endpoints.clone()).subset(5, "me");
+        group.bench_function(format!("insert, remove, and a subset's next pick/{count}"), |bencher| {
+            bencher.iter(|| {
+                endpoints.insert("new", Echo(1));
+                endpoints.remove("new");
+                few.pick().map(|picked| picked.service.0)
             });
         });
     }

@@ -2,7 +2,9 @@
 
 use super::{
     Attributes,
+    affinity::Told,
     load::{Cell, state},
+    part::Part,
     sample::{Sampling, candidates},
     snapshot::Snapshot,
 };
@@ -21,13 +23,17 @@ const DRAWS: u32 = 16;
 /// ([`only`](Self::only)), it leaves out all others, too.
 pub struct Among<'a, S> {
     pub(crate) snapshot: &'a Snapshot<S>,
+    /// What is drawn from: the snapshot's own, or that of a part.
+    pub(crate) sampling: &'a Sampling,
+    /// The snapshot's or the part's.
+    pub(crate) id: u64,
     only: Option<&'a dyn Fn(usize) -> bool>,
 }
 
 impl<'a, S> Among<'a, S> {
     #[inline(always)]
     pub(crate) fn new(snapshot: &'a Snapshot<S>) -> Self {
-        Among { snapshot, only: None }
+        Among { snapshot, sampling: &snapshot.sampling, id: snapshot.id, only: None }
     }
 
     /// How many endpoints there are, whether they take calls or not.
@@ -55,15 +61,21 @@ impl<'a, S> Among<'a, S> {
         self.snapshot.list.get(place).map_or(0, |endpoint| Cell::pending(&endpoint.cell))
     }
 
-    /// Its weight in the draw; 0 where it is draining, or where its source says that it is not ready.
+    /// Its weight in the draw; 0 where it is draining, where its source says that it is not ready, and where the draw is
+    /// from a part without it: another zone's, another subset's.
     pub fn weight(&self, place: usize) -> u32 {
-        self.snapshot.sampling.weight(place)
+        self.sampling.weight(place)
     }
 
     /// Whether it may be picked: it has a weight, is ready, is not ejected, and the choice was not narrowed without it.
     pub fn is_pickable(&self, place: usize) -> bool {
+        self.takes(place) && self.allows(place)
+    }
+
+    /// Whether it takes calls, also where the choice was narrowed without it.
+    pub(crate) fn takes(&self, place: usize) -> bool {
         let state = self.snapshot.list.get(place).map(|endpoint| endpoint.cell.state() & !state::WARMING);
-        state == Some(0) && self.weight(place) > 0 && self.allows(place)
+        state == Some(0) && self.weight(place) > 0
     }
 
     /// The same choice without the endpoints that do not pass.
@@ -93,12 +105,34 @@ impl<'a, S> Among<'a, S> {
     /// ```
     pub fn only<R>(&self, pass: &dyn Fn(usize) -> bool, choose: impl FnOnce(&Among<'_, S>) -> R) -> R {
         match self.only {
-            None => choose(&Among { snapshot: self.snapshot, only: Some(pass) }),
+            None => choose(&Among { only: Some(pass), ..*self }),
             Some(outer) => {
                 let both = |place| outer(place) && pass(place);
-                choose(&Among { snapshot: self.snapshot, only: Some(&both) })
+                choose(&Among { only: Some(&both), ..*self })
             }
         }
+    }
+
+    /// The same choice within a part, whose places take the others' share of the draws: what [`only`](Self::only) finds
+    /// by trying, this one draws at once. The part was made of what this one draws from.
+    #[inline(always)]
+    pub(crate) fn within<'b>(&'b self, part: &'b Part) -> Among<'b, S> {
+        Among { snapshot: self.snapshot, sampling: &part.sampling, id: part.id, only: self.only }
+    }
+
+    /// Whether the draw is from the whole set.
+    pub(crate) fn is_whole(&self) -> bool {
+        self.id == self.snapshot.id
+    }
+
+    /// Whether any can be picked without falling back on the ejected.
+    pub(crate) fn has_pickable(&self) -> bool {
+        self.sampling.places().any(|place| self.is_pickable(place))
+    }
+
+    /// Whether places were taken out of the choice.
+    pub(crate) fn is_narrowed(&self) -> bool {
+        self.only.is_some()
     }
 
     /// Whether it may be picked where nothing better is left: ejected or not.
@@ -113,7 +147,7 @@ impl<'a, S> Among<'a, S> {
     }
 
     #[inline(always)]
-    fn allows(&self, place: usize) -> bool {
+    pub(crate) fn allows(&self, place: usize) -> bool {
         self.only.is_none_or(|only| only(place))
     }
 
@@ -121,7 +155,7 @@ impl<'a, S> Among<'a, S> {
     #[inline(always)]
     pub fn one(&self, draw: &mut Draw) -> Option<usize> {
         let word = draw.word();
-        let place = self.snapshot.sampling.draw(word as u32)?;
+        let place = self.sampling.draw(word as u32)?;
         if self.is_free(place) || self.admits(place, (word >> 32) as u32) { Some(place) } else { self.one_of_few(draw) }
     }
 
@@ -140,7 +174,7 @@ impl<'a, S> Among<'a, S> {
     /// Two different ones, where all are alike and the draw finds two that nothing is wrong with; else what was drawn.
     #[inline(always)]
     pub(crate) fn two_at_once(&self, draw: &mut Draw) -> Result<(usize, usize), Option<(usize, usize)>> {
-        if !matches!(self.snapshot.sampling, Sampling::All(_)) || self.only.is_some() {
+        if !matches!(*self.sampling, Sampling::All(_)) || self.only.is_some() {
             return Err(None);
         }
         let (a, b) = candidates(self.snapshot.list.len(), draw.word());
@@ -165,7 +199,7 @@ impl<'a, S> Among<'a, S> {
         if let Some(second) = second.filter(|second| *second != first) {
             return Some((first, second));
         }
-        let again = if self.snapshot.sampling.is_even() { 4 } else { 2 };
+        let again = if self.sampling.is_even() { 4 } else { 2 };
         for _ in 0..again {
             let second = self.one(draw)?;
             if second != first {
@@ -185,7 +219,7 @@ impl<'a, S> Among<'a, S> {
     fn one_of_few(&self, draw: &mut Draw) -> Option<usize> {
         for _ in 0..DRAWS {
             let word = draw.word();
-            let place = self.snapshot.sampling.draw(word as u32)?;
+            let place = self.sampling.draw(word as u32)?;
             if self.admits(place, (word >> 32) as u32) {
                 return Some(place);
             }
@@ -235,18 +269,20 @@ impl<'a, S> Among<'a, S> {
     }
 }
 
-/// The chance of one handle, and whose turn it is there.
+/// The chance of one handle, whose turn it is there, and what became of its last session.
 #[derive(Debug)]
 pub struct Draw {
     pub(crate) rng: Rng,
     /// None before the first pick.
     pub(crate) turn: Option<u64>,
+    /// Of the last pick.
+    pub(crate) told: Told,
 }
 
 impl Draw {
     #[inline(always)]
     pub(crate) fn new(rng: Rng) -> Self {
-        Draw { rng, turn: None }
+        Draw { rng, turn: None, told: Told::Nothing }
     }
 
     /// The next 64 random bits.

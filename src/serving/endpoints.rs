@@ -64,7 +64,7 @@ struct Shared<S> {
 
 /// On cache lines of its own: two, since processors fetch them in pairs.
 #[repr(align(128))]
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Apart<T>(pub(super) T);
 
 impl<S> Endpoints<S> {

@@ -1,6 +1,6 @@
 //! What is known of an endpoint's load, and the choice between two of them.
 
-use super::{SlowStart, ewma};
+use super::{SlowStart, ewma, part};
 use crate::base::{
     Outcome,
     sync::{
@@ -89,7 +89,11 @@ impl Cell {
     /// Sets these bits of [`state`] or takes them away; whether that changed anything.
     pub(crate) fn mark(&self, bits: u32, on: bool) -> bool {
         let before = if on { self.state.fetch_or(bits, Relaxed) } else { self.state.fetch_and(!bits, Relaxed) };
-        (before & bits == bits) != on
+        let changed = (before & bits == bits) != on;
+        if changed && bits & !state::WARMING != 0 {
+            part::flapped();
+        }
+        changed
     }
 
     fn millis(&self, now: Instant) -> u64 {

@@ -7,16 +7,17 @@
 //! - [`replicas`]: [`Replicas`], equal endpoints behind one service — start here
 //! - [`endpoints`]: [`Endpoints`], the set; [`changes`]: [`Changes`] to it in one step
 //! - [`attributes`]: [`Attributes`], what is known of an endpoint: weight, zone, version, labels, readiness
-//! - [`pick`]: [`Picker`], how one is chosen, and the five there are
+//! - [`pick`]: [`Picker`], how one is chosen, the five there are, and those around another: near ones first, a few of many
 //! - [`among`]: [`Among`], what a picker chooses among
 //! - [`slow_start`]: [`SlowStart`], how fast a new endpoint gets its share
 //! - [`load`]: [`Lease`], one pick, counted until its outcome is known
-//! - [`affinity`]: [`Affinity`], a session's requests at one endpoint, and the cookie for it
+//! - [`affinity`]: [`Affinity`], a session's requests at one endpoint; `Sticky` (feature `http`), the same by a cookie
 //! - [`eject`]: [`Detector`], who may not be picked for a while, and why
 //! - [`source`]: [`Endpoints::follow`], endpoints from a stream of changes; [`Dns`], from names
 //! - [`probes`]: [`Probes`], endpoints asked whether they are ready
 //! - [`erased`]: [`Erased`], endpoints of different types in one set
-//! - `snapshot`, `sample`, `ewma`: the set at one moment; drawing by weight and averaging latency (pure)
+//! - `snapshot`, `part`: the set at one moment, and a part of it; `sample`, `ewma`, `rendezvous`: drawing by weight,
+//!   averaging latency, agreeing by names alone (pure)
 
 pub mod affinity;
 pub mod among;
@@ -29,6 +30,7 @@ pub mod endpoints;
 pub mod erased;
 mod ewma;
 pub mod load;
+mod part;
 pub mod pick;
 pub mod probes;
 mod rendezvous;
@@ -46,7 +48,7 @@ pub use eject::{Detector, Ejection};
 pub use endpoints::Endpoints;
 pub use erased::Erased;
 pub use load::Lease;
-pub use pick::{Choice, LeastPending, PeakEwma, Picker, Random, Ring, RoundRobin};
+pub use pick::{Choice, LeastPending, Locality, PeakEwma, Picker, Random, Ring, RoundRobin, Subset};
 pub use probes::{ProbeReport, Probed, Probes, Probing};
 pub use replicas::{Picked, Replicas};
 pub use slow_start::SlowStart;

@@ -2,6 +2,7 @@
 
 use super::{
     Among, Choice, Draw, Endpoints, Lease, LeastPending, Picker, Status,
+    affinity::Told,
     snapshot::{Endpoint, Snapshot},
 };
 use crate::{
@@ -69,9 +70,9 @@ pub struct Replicas<S, C = Standard, P = LeastPending> {
     /// Filled by the second call: a handle that is cloned for one call takes what is there and goes.
     seen: Option<Arc<Snapshot<S>>>,
     /// None before the first call.
-    draw: Option<Draw>,
+    pub(super) draw: Option<Draw>,
     classify: C,
-    picker: P,
+    pub(super) picker: P,
 }
 
 impl<S> Replicas<S> {
@@ -183,6 +184,9 @@ impl<S, C, P> Replicas<S, C, P> {
     /// Why no endpoint was chosen.
     #[cold]
     fn nobody(&self) -> Error {
+        if let Some(Told::Refused(error)) = self.draw.as_ref().map(|draw| &draw.told) {
+            return error.clone();
+        }
         let all = self.endpoints.describe();
         if all.is_empty() {
             return Error::new(Kind::Unavailable, "it has no endpoints").at(self.endpoints.name_shared()).unsent();
@@ -296,7 +300,7 @@ pin_project! {
     /// The future of [`Replicas`].
     #[must_use = "futures do nothing unless polled"]
     pub struct Calling<S: Service<Req>, Req, C> {
-        lease: Lease,
+        pub(super) lease: Lease,
         #[pin]
         state: State<S, Req>,
         classify: C,

@@ -72,6 +72,18 @@ impl Sampling {
         }
     }
 
+    /// The places that can be drawn, in their order.
+    pub(crate) fn places(&self) -> impl Iterator<Item = usize> {
+        let (all, some, weights) = match self {
+            Sampling::All(count) => (*count, &[][..], &[][..]),
+            Sampling::Some(places) => (0, &**places, &[][..]),
+            Sampling::Weighted(table) => (0, &[][..], &*table.weights),
+        };
+        let some = some.iter().map(|place| *place as usize);
+        let weighted = weights.iter().enumerate().filter(|(_, weight)| **weight > 0).map(|(place, _)| place);
+        (0..all as usize).chain(some).chain(weighted)
+    }
+
     /// What this place weighs against the mean of those that can be drawn.
     #[inline(always)]
     pub(crate) fn relative(&self, place: usize) -> f32 {
@@ -214,6 +226,11 @@ mod tests {
         assert!(matches!(Sampling::new(&[7, 7]), Sampling::All(2)));
         assert!(matches!(Sampling::new(&[0, 7, 7]), Sampling::Some(places) if *places == [1, 2]));
         assert!(matches!(Sampling::new(&[0, 0]), Sampling::Some(places) if places.is_empty()));
+        for (weights, places) in
+            [(&[][..], vec![]), (&[7, 7], vec![0, 1]), (&[0, 7], vec![1]), (&[2, 0, 3], vec![0, 2])]
+        {
+            assert_eq!(Sampling::new(weights).places().collect::<Vec<_>>(), places);
+        }
         let sampling = Sampling::new(&[1, 0, 3]);
         assert_eq!((sampling.weight(0), sampling.weight(1), sampling.weight(2)), (1, 0, 3));
     }

@@ -3,7 +3,9 @@
 use super::{
     Attributes, Description, SlowStart, Status,
     load::{Cell, state},
+    part,
     pick::Circle,
+    rendezvous,
     sample::Sampling,
 };
 use crate::base::{sync::Arc as CellArc, time::Instant};
@@ -12,6 +14,8 @@ use std::sync::{Arc, OnceLock};
 /// The set at one moment. Flat, so that a pick follows as few pointers as can be.
 pub(crate) struct Snapshot<S> {
     pub(crate) version: u64,
+    /// No other snapshot has it, of this set or another.
+    pub(crate) id: u64,
     pub(crate) list: Box<[Endpoint<S>]>,
     /// By attributes and draining alone; what comes and goes faster is on the cells.
     pub(crate) sampling: Sampling,
@@ -22,6 +26,7 @@ pub(crate) struct Snapshot<S> {
     pub(crate) epoch: Instant,
     /// The ring of hashes, once somebody asks for it.
     pub(crate) circle: OnceLock<Circle>,
+    names: OnceLock<Box<[u64]>>,
 }
 
 /// What is known of an endpoint, as far as only a change of the set changes it.
@@ -78,13 +83,22 @@ impl<S> Snapshot<S> {
         let weights: Vec<u32> = about.iter().map(|about| about.weight()).collect();
         Snapshot {
             version: 0,
+            id: part::fresh(),
             list: list.into(),
             sampling: Sampling::new(&weights),
             about: about.into(),
             warm,
             epoch,
             circle: OnceLock::new(),
+            names: OnceLock::new(),
         }
+    }
+
+    /// The keys, hashed once for all [`rendezvous`] with them.
+    #[inline]
+    pub(crate) fn names(&self) -> &[u64] {
+        self.names
+            .get_or_init(|| self.list.iter().map(|endpoint| rendezvous::name(endpoint.cell.key().as_bytes())).collect())
     }
 
     pub(crate) fn find(&self, key: &str) -> Option<&Endpoint<S>> {

@@ -17,6 +17,9 @@ mod replicas;
 #[path = "../../examples/resilience.rs"]
 mod resilience;
 #[allow(dead_code, reason = "a test calls its story, not its main")]
+#[path = "../../examples/sticky.rs"]
+mod sticky;
+#[allow(dead_code, reason = "a test calls its story, not its main")]
 #[path = "../../examples/work_queue.rs"]
 mod work_queue;
 
@@ -32,6 +35,11 @@ fn told(name: &str, story: seedpod::Result<String>) {
 #[test]
 fn replicas_tells_its_story() {
     told("replicas", replicas::story());
+}
+
+#[test]
+fn sticky_tells_its_story() {
+    told("sticky", sticky::story());
 }
 
 #[test]

@@ -24,6 +24,7 @@ mod http;
 mod limits;
 mod probes;
 mod readiness;
+mod sticky;
 
 const MILLI: Duration = Duration::from_millis(1);
 const SECOND: Duration = Duration::from_secs(1);

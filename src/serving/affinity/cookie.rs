@@ -1,7 +1,6 @@
 //! The cookie that names a session's endpoint: opaque, signed, with an end.
 
-use super::{Affinity, Said, Session};
-use crate::base::{Error, Kind, Result, sync::atomic::Ordering::Relaxed};
+use crate::base::{Error, Kind, Result};
 use hmac::{Hmac, Mac};
 use http::{HeaderMap, HeaderValue, header::COOKIE};
 use sha2::Sha256;
@@ -73,24 +72,19 @@ pub enum SameSite {
 /// - renewed when half its time is over, when the session moves, and when an older key has signed it
 ///
 /// ```
-/// use http::{HeaderMap, header::COOKIE};
-/// use seedpod::serving::affinity::{Affinity, Choice, Cookie, CookieKey, Member};
-/// use std::time::{Duration, SystemTime};
+/// use seedpod::serving::{Replicas, affinity::{Cookie, CookieKey, SameSite}};
+/// use std::time::Duration;
 ///
-/// let cookie = Cookie::new("seat", CookieKey::new(&[7; 32])?)?.path("/shop")?;
-/// let roster = cookie.roster(["cart-a", "cart-b"]);
-/// let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1_900_000_000);
-/// let set = cookie.issue("cart-b", 4711, now);
-/// assert!(set.to_str().unwrap().ends_with("; Path=/shop; Max-Age=3600; HttpOnly; SameSite=Lax; Secure"));
-///
-/// // the browser sends it back
-/// let mut headers = HeaderMap::new();
-/// headers.insert(COOKIE, set.to_str().unwrap().split(';').next().unwrap().parse().unwrap());
-/// let (affinity, members) = (Affinity::new(), [Member::new("cart-a", true), Member::new("cart-b", true)]);
-/// let session = affinity.session(&cookie.read(&headers, now), &roster);
-/// assert_eq!(affinity.choose(session, &members)?, Choice::Stay(1));
+/// let (new, old) = (CookieKey::new(&[8; 32])?, CookieKey::new(&[7; 32])?);
+/// let cookie = Cookie::new("seat", new)?.previous(old).path("/shop")?.max_age(Duration::from_secs(8 * 3_600))?;
+/// let shop = Replicas::named("shop").sticky(cookie.same_site(SameSite::Strict));
+/// # shop.endpoints().insert("a", ());
 /// # Ok::<_, seedpod::Error>(())
 /// ```
+///
+/// **Guarantees**: each cookie has one spelling; one that is forged costs one pass over 45 bytes per key, however long it
+/// is; of many of the name in one request the first eight are looked at. **Not guaranteed**: that a cookie is used by
+/// whom it was given to: who copies it reaches the same endpoint, and no more.
 #[derive(Clone, Debug)]
 pub struct Cookie {
     name: String,
@@ -104,7 +98,7 @@ pub struct Cookie {
 
 /// What a cookie says that we have signed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Ticket {
+pub(super) struct Ticket {
     session: u64,
     endpoint: [u8; 12],
     expires: u64,
@@ -113,19 +107,19 @@ pub struct Ticket {
 
 impl Ticket {
     /// The session's number.
-    pub fn session(&self) -> u64 {
+    pub(super) fn session(&self) -> u64 {
         self.session
     }
 
     /// Whether a new cookie is to be set although nothing has changed: this one is half over, or signed by an older key.
-    pub fn renew(&self) -> bool {
+    pub(super) fn renew(&self) -> bool {
         self.renew
     }
 }
 
 /// What a request's cookies say.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Read {
+pub(super) enum Read {
     /// There is none.
     Missing,
     /// It is ours.
@@ -138,7 +132,7 @@ pub enum Read {
 
 /// The endpoints by the names that cookies have for them. Made once per change of the set.
 #[derive(Clone, Debug)]
-pub struct Roster(Vec<([u8; 12], usize)>);
+pub(super) struct Roster(Vec<([u8; 12], usize)>);
 
 impl Cookie {
     /// A cookie of this name, signed by this key.
@@ -203,7 +197,7 @@ impl Cookie {
     }
 
     /// The `Set-Cookie` that binds the session of this number to this endpoint from now on.
-    pub fn issue(&self, endpoint: &str, session: u64, now: SystemTime) -> HeaderValue {
+    pub(super) fn issue(&self, endpoint: &str, session: u64, now: SystemTime) -> HeaderValue {
         let expires = seconds(now).saturating_add(self.max_age.as_secs());
         let secure = if self.secure { "; Secure" } else { "" };
         let text = format!(
@@ -237,7 +231,7 @@ impl Cookie {
     }
 
     /// The endpoints, in the order of the members that will be chosen from, by the names that cookies have for them.
-    pub fn roster<'a>(&self, endpoints: impl IntoIterator<Item = &'a str>) -> Roster {
+    pub(super) fn roster<'a>(&self, endpoints: impl IntoIterator<Item = &'a str>) -> Roster {
         let each = endpoints.into_iter().enumerate();
         let named = |(place, endpoint)| self.keys.iter().map(move |key| (self.named(key, endpoint), place));
         let mut names: Vec<_> = each.flat_map(named).collect();
@@ -246,7 +240,7 @@ impl Cookie {
     }
 
     /// Reads the request's cookies. Of several of the name (a browser sends one per path) one that is ours counts.
-    pub fn read(&self, headers: &HeaderMap, now: SystemTime) -> Read {
+    pub(super) fn read(&self, headers: &HeaderMap, now: SystemTime) -> Read {
         let pairs = headers.get_all(COOKIE).into_iter().flat_map(|value| value.as_bytes().split(|byte| *byte == b';'));
         let of_name = |pair: &'_ [u8]| {
             let (name, value) = pair.trim_ascii().split_at_checked(self.name.len())?;
@@ -279,27 +273,10 @@ impl Cookie {
 }
 
 impl Roster {
-    fn find(&self, endpoint: &[u8; 12]) -> Option<usize> {
-        let at = self.0.binary_search_by(|(name, _)| name.cmp(endpoint)).ok()?;
+    /// The place of the endpoint that this names; none where it has left.
+    pub(super) fn find(&self, ticket: &Ticket) -> Option<usize> {
+        let at = self.0.binary_search_by(|(name, _)| name.cmp(&ticket.endpoint)).ok()?;
         self.0.get(at).map(|(_, place)| *place)
-    }
-}
-
-impl Affinity {
-    /// The session that a request's cookie names. One that is forged or expired is counted, and is none.
-    pub fn session(&self, read: &Read, roster: &Roster) -> Session {
-        match read {
-            Read::Valid(ticket) => Session(Said::Bound(ticket.session, roster.find(&ticket.endpoint))),
-            Read::Missing => Session::NONE,
-            Read::Forged => {
-                self.counters.forged.fetch_add(1, Relaxed);
-                Session::NONE
-            }
-            Read::Expired => {
-                self.counters.expired.fetch_add(1, Relaxed);
-                Session::NONE
-            }
-        }
     }
 }
 

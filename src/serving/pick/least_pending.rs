@@ -33,7 +33,10 @@ impl<Req: ?Sized> Picker<Req> for LeastPending {
 fn weighted<S>(among: &Among<'_, S>, draw: &mut Draw, drawn: Option<(usize, usize)>) -> Option<Choice> {
     let (a, b) = among.two_of_few(draw, drawn)?;
     let (first, second) = (&among.snapshot.list.get(a)?.cell, &among.snapshot.list.get(b)?.cell);
-    let (heavy, light) = (u64::from(among.weight(a)), u64::from(among.weight(b)));
+    let (heavy, light) = match among.sampling.is_even() {
+        true => (1, 1),
+        false => (u64::from(among.weight(a)), u64::from(among.weight(b))),
+    };
     let place = match (first.is_shunned(time::now), second.is_shunned(time::now)) {
         (true, false) => b,
         (false, true) => a,

@@ -5,23 +5,33 @@
 //! - [`round_robin`]: [`RoundRobin`], each in its turn
 //! - [`random`]: [`Random`], whatever comes
 //! - [`ring`]: [`Ring`], the same key to the same endpoint
+//!
+//! and these around another:
+//!
+//! - [`locality`]: [`Locality`], the near ones first, and on from there what they cannot carry
+//! - [`subset`]: [`Subset`], a few of many
+//! - [`affinity`](super::affinity): [`Affinity`](super::Affinity), the requests of a session to one endpoint
 
 pub mod least_pending;
+pub mod locality;
 pub mod peak_ewma;
 pub mod random;
 pub mod ring;
 #[cfg(test)]
 mod ring_tests;
 pub mod round_robin;
+pub mod subset;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 pub use least_pending::LeastPending;
+pub use locality::Locality;
 pub use peak_ewma::PeakEwma;
 pub use random::Random;
 pub(crate) use ring::Circle;
 pub use ring::Ring;
 pub use round_robin::RoundRobin;
+pub use subset::Subset;
 
 use super::{Among, Draw, load::Watch};
 
@@ -33,6 +43,12 @@ use super::{Among, Draw, load::Watch};
 pub trait Picker<Req: ?Sized> {
     /// The place of the endpoint for this request; none where none can take it.
     fn choose<S>(&self, among: &Among<'_, S>, request: &Req, draw: &mut Draw) -> Option<Choice>;
+
+    /// The choice of an endpoint that is settled already, by a session: a picker that looks at the end of its calls looks
+    /// at these, too. One that wraps another asks that one.
+    fn fixed<S>(&self, _among: &Among<'_, S>, place: usize) -> Choice {
+        Choice::of(place)
+    }
 }
 
 /// What a [`Picker`] chose.

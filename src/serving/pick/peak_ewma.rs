@@ -69,13 +69,19 @@ impl PeakEwma {
         PeakEwma { penalty: latency.as_nanos() as f32, ..self }
     }
 
+    #[inline(always)]
+    fn timed(&self, place: usize, start: u64) -> Choice {
+        let PeakEwma { decay, unknown, penalty } = *self;
+        Choice { place, watch: Watch::Time(Timing { start, decay, penalty, unknown }) }
+    }
+
     /// What a call to this endpoint is expected to cost: latency, times this call and those in flight by weight.
     #[inline(always)]
     fn expected<S>(&self, among: &Among<'_, S>, place: usize, cell: &crate::base::sync::Arc<Cell>, now: u64) -> f32 {
         let pending = Cell::pending(cell) as f32;
         match cell.cost(now, self.decay) {
-            Some(cost) if among.snapshot.sampling.is_even() => cost * (1.0 + pending),
-            Some(cost) => cost * (1.0 + pending / among.snapshot.sampling.relative(place)),
+            Some(cost) if among.sampling.is_even() => cost * (1.0 + pending),
+            Some(cost) => cost * (1.0 + pending / among.sampling.relative(place)),
             None if pending > 0.0 => PROBING * pending,
             None => 0.0,
         }
@@ -103,7 +109,10 @@ impl<Req: ?Sized> Picker<Req> for PeakEwma {
             _ if self.expected(among, a, first, start) <= self.expected(among, b, second, start) => a,
             _ => b,
         };
-        let PeakEwma { decay, unknown, penalty } = *self;
-        Some(Choice { place, watch: Watch::Time(Timing { start, decay, penalty, unknown }) })
+        Some(self.timed(place, start))
+    }
+
+    fn fixed<S>(&self, among: &Among<'_, S>, place: usize) -> Choice {
+        self.timed(place, nanos(among.snapshot.epoch, time::now()))
     }
 }

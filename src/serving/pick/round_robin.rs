@@ -20,7 +20,7 @@ pub struct RoundRobin {
     stripes: Arc<[Apart<AtomicU64>; STRIPES]>,
 }
 
-const STRIPES: usize = 8;
+pub(crate) const STRIPES: usize = 8;
 
 impl RoundRobin {
     /// Where the first turn is comes from the running simulation's seed or from the system, so that clients that start
@@ -41,8 +41,8 @@ impl RoundRobin {
     }
 }
 
-/// This thread's stripe. In a simulation all of a thread's runs have the first, whichever thread it is.
-fn stripe() -> usize {
+/// This thread's stripe of what threads count apart. In a simulation all of a thread's runs have the first, whichever thread it is.
+pub(crate) fn stripe() -> usize {
     static NEXT: AtomicUsize = AtomicUsize::new(0);
     thread_local! {
         static MINE: Cell<Option<usize>> = const { Cell::new(None) };
@@ -68,7 +68,7 @@ impl<Req: ?Sized> Picker<Req> for RoundRobin {
     fn choose<S>(&self, among: &Among<'_, S>, _: &Req, draw: &mut Draw) -> Option<Choice> {
         let turn = draw.turn.unwrap_or_else(|| self.turn());
         draw.turn = Some(turn.wrapping_add(1));
-        let place = among.snapshot.sampling.turn(turn)?;
+        let place = among.sampling.turn(turn)?;
         let taken = among.is_free(place) || among.admits(place, draw.word() as u32);
         if taken { Some(Choice::of(place)) } else { next(among, draw) }
     }
@@ -80,7 +80,7 @@ fn next<S>(among: &Among<'_, S>, draw: &mut Draw) -> Option<Choice> {
     for _ in 0..2 * among.len() {
         let turn = draw.turn.unwrap_or_default();
         draw.turn = Some(turn.wrapping_add(1));
-        let place = among.snapshot.sampling.turn(turn)?;
+        let place = among.sampling.turn(turn)?;
         if among.admits(place, draw.word() as u32) {
             return Some(Choice::of(place));
         }

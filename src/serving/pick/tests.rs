@@ -20,7 +20,7 @@ pub(super) const MILLI: Duration = Duration::from_millis(1);
 pub(super) const SECOND: Duration = Duration::from_secs(1);
 
 /// A set of these weights, under the keys 0, 1, 2 …
-pub(super) fn set(weights: &[u32]) -> Endpoints<()> {
+pub(crate) fn set(weights: &[u32]) -> Endpoints<()> {
     let endpoints = Endpoints::named("test").seed(Seed::new(1));
     endpoints.update(|changes| {
         for (number, weight) in weights.iter().enumerate() {
@@ -31,28 +31,28 @@ pub(super) fn set(weights: &[u32]) -> Endpoints<()> {
 }
 
 /// One handle.
-pub(super) struct Client<P> {
-    pub(super) picker: P,
+pub(crate) struct Client<P> {
+    pub(crate) picker: P,
     draw: Draw,
 }
 
 impl<P: Picker<u64>> Client<P> {
-    pub(super) fn new(picker: P) -> Self {
+    pub(crate) fn new(picker: P) -> Self {
         Client { picker, draw: Draw::new(Seed::new(7).rng()) }
     }
 
-    pub(super) fn pick(&mut self, endpoints: &Endpoints<()>) -> Option<Lease> {
+    pub(crate) fn pick(&mut self, endpoints: &Endpoints<()>) -> Option<Lease> {
         self.pick_for(endpoints, 0)
     }
 
-    pub(super) fn pick_for(&mut self, endpoints: &Endpoints<()>, request: u64) -> Option<Lease> {
+    pub(crate) fn pick_for(&mut self, endpoints: &Endpoints<()>, request: u64) -> Option<Lease> {
         let current = endpoints.current();
         let choice = self.picker.choose(&Among::new(&current), &request, &mut self.draw)?;
         Some(Lease::new(&current.list[choice.place].cell, choice.watch))
     }
 
     /// How many of so many picks each got, where every call ends before the next begins.
-    pub(super) fn idle(&mut self, endpoints: &Endpoints<()>, picks: u32) -> Vec<u32> {
+    pub(crate) fn idle(&mut self, endpoints: &Endpoints<()>, picks: u32) -> Vec<u32> {
         let mut got = vec![0; endpoints.len()];
         for _ in 0..picks {
             let lease = self.pick(endpoints).unwrap();
@@ -90,7 +90,7 @@ impl<P: Picker<u64>> Client<P> {
 
 /// Chi-square against the weights, below what one in a thousand exceeds (Wilson and Hilferty), and each within half a
 /// percentage point.
-fn follows(got: &[u32], weights: &[u32], name: &str) {
+pub(crate) fn follows(got: &[u32], weights: &[u32], name: &str) {
     let (picks, total) = (got.iter().sum::<u32>(), weights.iter().sum::<u32>());
     let expected = |weight: u32| f64::from(picks) * f64::from(weight) / f64::from(total);
     let (mut chi, mut free) = (0.0, -1.0);
