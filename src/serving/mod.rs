@@ -11,8 +11,9 @@
 //! - [`slow_start`]: [`SlowStart`], how fast a new endpoint gets its share
 //! - [`load`]: [`Lease`], one pick, counted until its outcome is known
 //! - [`affinity`]: [`Affinity`], a session's requests at one endpoint, and the cookie for it
-//! - [`eject`]: [`Detector`], who may not be picked for a while, and why
+//! - [`eject`]: [`Ejection`], when [`Endpoints::eject`] puts out who fails; [`Detector`], the decision
 //! - [`erased`]: [`Erased`], endpoints of different types in one set
+//! - `ejecting`: the decision, shown to picks and told what became of them
 //! - `snapshot`, `sample`, `ewma`: the set at one moment; drawing by weight and averaging latency (pure)
 
 pub mod affinity;
@@ -22,6 +23,7 @@ pub mod changes;
 #[cfg(test)]
 mod churn;
 pub mod eject;
+mod ejecting;
 pub mod endpoints;
 pub mod erased;
 mod ewma;
