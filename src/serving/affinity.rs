@@ -67,7 +67,7 @@ pub use sticky::{Seating, Sticky};
 ///   by one while it is [warming](super::SlowStart), and no others move.
 /// - A further attempt of the same request (retry, hedge) goes elsewhere, by the other picker, and moves nothing. A strict
 ///   session's attempts all go to its endpoint.
-/// - Where all endpoints are ejected, a session stays where it is.
+/// - Where so many endpoints are ejected that [all are used](super::Ejection::panic), sessions stay where they are.
 ///
 /// **Not guaranteed**: that sessions are spread by weight; that a key chosen by a hostile caller does not crowd one
 /// endpoint: let it be a key that was given out, or take the cookie. A session costs a look at each endpoint, 1 ns;

@@ -19,8 +19,8 @@ const DRAWS: u32 = 16;
 /// The set at one moment, as a [`Picker`](super::Picker) sees it: endpoints by their place, from 0.
 ///
 /// A draw gives each endpoint its share by weight, counts in how far it has warmed up, and leaves out those that are
-/// draining, not ready or ejected; ejected ones are drawn where nothing else is left. Where a picker narrows the choice
-/// ([`only`](Self::only)), it leaves out all others, too.
+/// draining, not ready or ejected. One that is ejected and whose time is over can be drawn again: the call that goes there
+/// decides whether it comes back. Where a picker narrows the choice ([`only`](Self::only)), it leaves out all others, too.
 pub struct Among<'a, S> {
     pub(crate) snapshot: &'a Snapshot<S>,
     /// What is drawn from: the snapshot's own, or that of a part.
@@ -67,15 +67,23 @@ impl<'a, S> Among<'a, S> {
         self.sampling.weight(place)
     }
 
-    /// Whether it may be picked: it has a weight, is ready, is not ejected, and the choice was not narrowed without it.
+    /// Whether it may be picked: it has a weight, is ready, is not ejected or at the end of its time out, and the choice was
+    /// not narrowed without it.
     pub fn is_pickable(&self, place: usize) -> bool {
-        self.takes(place) && self.allows(place)
+        let right = |cell: &Cell| match cell.state() & !(state::WARMING | state::USED) {
+            0 => true,
+            state::EJECTED => cell.is_due(),
+            _ => false,
+        };
+        self.snapshot.list.get(place).is_some_and(|endpoint| right(&endpoint.cell))
+            && self.weight(place) > 0
+            && self.allows(place)
     }
 
-    /// Whether it takes calls, also where the choice was narrowed without it.
+    /// Whether it takes calls as a matter of course, also where the choice was narrowed without it.
     pub(crate) fn takes(&self, place: usize) -> bool {
-        let state = self.snapshot.list.get(place).map(|endpoint| endpoint.cell.state() & !state::WARMING);
-        state == Some(0) && self.weight(place) > 0
+        let state = self.snapshot.list.get(place).map(|endpoint| endpoint.cell.state());
+        state.is_some_and(|state| state & !(state::WARMING | state::USED) == 0) && self.weight(place) > 0
     }
 
     /// The same choice without the endpoints that do not pass.
@@ -125,7 +133,7 @@ impl<'a, S> Among<'a, S> {
         self.id == self.snapshot.id
     }
 
-    /// Whether any can be picked without falling back on the ejected.
+    /// Whether any can be picked at all.
     pub(crate) fn has_pickable(&self) -> bool {
         self.sampling.places().any(|place| self.is_pickable(place))
     }
@@ -135,10 +143,10 @@ impl<'a, S> Among<'a, S> {
         self.only.is_some()
     }
 
-    /// Whether it may be picked where nothing better is left: ejected or not.
-    pub(crate) fn is_left(&self, place: usize) -> bool {
-        let state = self.snapshot.list.get(place).map(|endpoint| endpoint.cell.state() & state::UNREADY);
-        state == Some(0) && self.weight(place) > 0 && self.allows(place)
+    /// Whether it is ejected and the call that goes there decides whether it comes back.
+    #[inline(always)]
+    pub(crate) fn is_due(&self, place: usize) -> bool {
+        self.snapshot.list.get(place).is_some_and(|endpoint| endpoint.cell.is_out() && endpoint.cell.is_due())
     }
 
     /// Whether it gets only part of its share yet.
@@ -159,7 +167,8 @@ impl<'a, S> Among<'a, S> {
         if self.is_free(place) || self.admits(place, (word >> 32) as u32) { Some(place) } else { self.one_of_few(draw) }
     }
 
-    /// Two endpoints, drawn by weight; the first twice where it is the only one, or so heavy that it was drawn again.
+    /// Two endpoints, drawn by weight; the first twice where it is the only one, or so heavy that it was drawn again, or
+    /// where it is ejected and its time is over: against another it would hardly ever be tried.
     ///
     /// That a heavy one meets itself is what keeps the weights: were the second always another, the light ones would be
     /// a candidate of every call.
@@ -196,12 +205,21 @@ impl<'a, S> Among<'a, S> {
             None => (None, None),
         };
         let first = first.or_else(|| self.one(draw))?;
+        if self.is_due(first) {
+            return Some((first, first));
+        }
+        if let Some(due) = second.filter(|second| self.is_due(*second)) {
+            return Some((due, due));
+        }
         if let Some(second) = second.filter(|second| *second != first) {
             return Some((first, second));
         }
         let again = if self.sampling.is_even() { 4 } else { 2 };
         for _ in 0..again {
             let second = self.one(draw)?;
+            if self.is_due(second) {
+                return Some((second, second));
+            }
             if second != first {
                 return Some((first, second));
             }
@@ -224,7 +242,7 @@ impl<'a, S> Among<'a, S> {
                 return Some(place);
             }
         }
-        self.scan(draw, state::UNREADY | state::EJECTED).or_else(|| self.scan(draw, state::UNREADY))
+        self.scan(draw)
     }
 
     /// Whether a draw of this endpoint counts: always where nothing is wrong with it, in proportion while it is warming.
@@ -232,22 +250,25 @@ impl<'a, S> Among<'a, S> {
     #[inline(never)]
     pub(crate) fn admits(&self, place: usize, coin: u32) -> bool {
         let Some(endpoint) = self.snapshot.list.get(place) else { return false };
-        self.allows(place)
-            && match endpoint.cell.state() {
-                0 => true,
-                state::WARMING => {
-                    let share = endpoint.cell.share(self.snapshot.warm, time::now());
-                    f64::from(coin) < share * 2_f64.powi(32)
-                }
-                _ => false,
-            }
+        let admitted = || f64::from(coin) < self.share(&endpoint.cell, time::now()) * 2_f64.powi(32);
+        self.allows(place) && (endpoint.cell.state() == 0 || admitted())
+    }
+
+    /// How much of its share it gets: 0 where it cannot be picked.
+    fn share(&self, cell: &Cell, now: Instant) -> f64 {
+        match cell.state() & !state::USED {
+            0 => 1.0,
+            state::WARMING => cell.share(self.snapshot.warm, now),
+            state if state & state::UNREADY == 0 && cell.is_due() => 1.0,
+            _ => 0.0,
+        }
     }
 
     /// One endpoint by weight, where few can be picked: looks at all.
     #[cold]
-    fn scan(&self, draw: &mut Draw, wrong: u32) -> Option<usize> {
+    fn scan(&self, draw: &mut Draw) -> Option<usize> {
         let now = time::now();
-        let shares = || (0..self.len()).map(|place| (place, self.part(place, wrong, now)));
+        let shares = || (0..self.len()).map(|place| (place, self.part(place, now)));
         let total: u128 = shares().map(|(_, share)| share).sum();
         let mut left = (u128::from(draw.word()) * total) >> 64;
         shares().find_map(|(place, share)| {
@@ -258,14 +279,13 @@ impl<'a, S> Among<'a, S> {
     }
 
     /// Weight times how far it has warmed up, in parts of 2^16; 0 where it cannot be picked.
-    fn part(&self, place: usize, wrong: u32, now: Instant) -> u128 {
-        let Some(endpoint) = self.snapshot.list.get(place) else { return 0 };
-        let state = endpoint.cell.state();
-        if state & wrong != 0 || !self.allows(place) {
-            return 0;
+    fn part(&self, place: usize, now: Instant) -> u128 {
+        match self.snapshot.list.get(place) {
+            Some(endpoint) if self.allows(place) => {
+                u128::from(self.weight(place)) * (self.share(&endpoint.cell, now) * 65_536.0) as u128
+            }
+            _ => 0,
         }
-        let share = if state & state::WARMING == 0 { 1.0 } else { endpoint.cell.share(self.snapshot.warm, now) };
-        u128::from(self.weight(place)) * (share * 65_536.0) as u128
     }
 }
 

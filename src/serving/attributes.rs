@@ -88,8 +88,10 @@ pub enum Status {
     Warming(f64),
     /// It gets none: its source or a probe says that it is not ready.
     Unready,
-    /// It gets none as long as others are left: it failed too much.
+    /// It gets none for a while: it failed too much, as [`Endpoints::explain`](super::Endpoints::explain) tells.
     Ejected,
+    /// It failed too much and gets its share all the same, since too many did.
+    Panic,
     /// It gets none: it drains, or weighs 0.
     Draining,
 }
@@ -101,6 +103,7 @@ impl fmt::Display for Status {
             Status::Warming(share) => write!(f, "warming at {:.0} %", share * 100.0),
             Status::Unready => f.write_str("not ready"),
             Status::Ejected => f.write_str("ejected"),
+            Status::Panic => f.write_str("ejected, used all the same"),
             Status::Draining => f.write_str("draining"),
         }
     }

@@ -8,7 +8,7 @@
 use crate::base::{
     Outcome, Result, Seed,
     sync::{
-        Arc, Guard, Lock,
+        Arc, Lock,
         atomic::{
             AtomicBool, AtomicU32, AtomicU64,
             Ordering::{Acquire, Relaxed, Release},
@@ -31,6 +31,7 @@ pub use explain::{Explained, Explanation, Reason, Standing};
 pub use policy::{Ejection, Growth};
 pub use routes::Routes;
 use ward::{IN, PROBING, Patient, Turn, Ward};
+pub(crate) use ward::{Shown, Sign};
 
 /// Puts endpoints out that fail, for a while, and lets them back in once they have proved themselves.
 ///
@@ -122,22 +123,26 @@ impl Detector {
         let ward = Lock::new(Ward::new(settings, rng, start));
         let detector =
             Detector(Arc::new(Shared { start, rules: Rules::default(), due, changes: AtomicU64::new(0), ward }));
-        detector.0.publish(&detector.0.ward.lock());
+        detector.0.publish(&mut detector.0.ward.lock());
         detector
     }
 
     /// Where its chance comes from, instead.
     #[must_use]
     pub fn seed(self, seed: Seed) -> Self {
-        self.0.ward.lock().rng = seed.fork("eject").rng();
+        self.reseed(seed);
         self
+    }
+
+    pub(crate) fn reseed(&self, seed: Seed) {
+        self.0.ward.lock().rng = seed.fork("eject").rng();
     }
 
     /// An endpoint has come; the handle that picks and outcomes go by. Of a key that is there already, the same.
     pub fn join(&self, key: impl Into<std::sync::Arc<str>>) -> Watched {
         let mut ward = self.0.ward.lock();
         let patient = ward.join(key.into());
-        self.0.publish(&ward);
+        self.0.publish(&mut ward);
         Watched { patient, shared: self.0.clone() }
     }
 
@@ -145,7 +150,7 @@ impl Detector {
     pub fn leave(&self, key: &str, now: Instant) {
         let mut ward = self.0.ward.lock();
         ward.leave(key, now);
-        self.0.publish(&ward);
+        self.0.publish(&mut ward);
     }
 
     /// The settings.
@@ -163,7 +168,7 @@ impl Detector {
         let next = self.0.nanos(now).saturating_add(settings.interval.as_nanos() as u64);
         self.0.due.fetch_min(next, Relaxed);
         ward.set(settings, now);
-        self.0.publish(&ward);
+        self.0.publish(&mut ward);
         Ok(())
     }
 
@@ -174,7 +179,7 @@ impl Detector {
         if self.out() > 0 {
             let mut ward = self.0.ward.lock();
             ward.release(now);
-            self.0.publish(&ward);
+            self.0.publish(&mut ward);
         }
     }
 
@@ -184,8 +189,7 @@ impl Detector {
         self.0.rules.out.load(Relaxed) as usize
     }
 
-    /// Whether so many are out that all are to be used. Where some are not pickable for other reasons as well, ask
-    /// [`Ejection::panics`].
+    /// Whether so many are out that all are to be used. Endpoints of a set that are not ready count as not pickable.
     #[inline]
     pub fn panics(&self) -> bool {
         self.0.rules.panic.load(Relaxed)
@@ -201,6 +205,16 @@ impl Detector {
     pub fn explain(&self, now: Instant) -> Explanation {
         self.0.ward.lock().explain(now)
     }
+
+    /// Makes those that are named to the roll the endpoints, in one step. It is called under the lock: whoever reads a set
+    /// that changes reads it there, so that the last to come has seen the last change.
+    pub(crate) fn roll<R>(&self, now: Instant, call: impl FnOnce(&mut Roll<'_>) -> R) -> R {
+        let mut ward = self.0.ward.lock();
+        let result = call(&mut Roll { ward: &mut ward, shared: &self.0 });
+        ward.dismiss(now);
+        self.0.publish(&mut ward);
+        result
+    }
 }
 
 impl fmt::Debug for Detector {
@@ -215,7 +229,8 @@ impl Shared {
     }
 
     /// Makes visible what was decided, before the lock is given back.
-    fn publish(&self, ward: &Guard<'_, Ward>) {
+    fn publish(&self, ward: &mut Ward) {
+        let panics = ward.reckon();
         let (rules, settings) = (&self.rules, &ward.settings);
         let (all, out) = ward.census();
         let part = settings.rate.map_or(0, |rate| rate.window.as_nanos() as u64 / meter::PARTS);
@@ -227,7 +242,7 @@ impl Shared {
         rules.throttled.store(settings.throttled, Relaxed);
         rules.all.store(all as u32, Relaxed);
         rules.out.store(out as u32, Relaxed);
-        rules.panic.store(settings.panics(all - out, all), Relaxed);
+        rules.panic.store(panics, Relaxed);
         self.changes.store(ward.changes, Release);
     }
 
@@ -241,8 +256,29 @@ impl Shared {
         let next = now_nanos.saturating_add(ward.settings.interval.as_nanos() as u64);
         if self.due.compare_exchange(due, next, Relaxed, Relaxed).is_ok() {
             ward.sweep(now);
-            self.publish(&ward);
+            self.publish(&mut ward);
         }
+    }
+}
+
+/// Who is an endpoint: [`Detector::roll`].
+pub(crate) struct Roll<'a> {
+    ward: &'a mut Ward,
+    shared: &'a Arc<Shared>,
+}
+
+impl Roll<'_> {
+    /// This key is one, and is pickable apart from ejection or not. Who came before under the key, and is not `known`, is
+    /// gone. What the sign shows is what is decided of it.
+    pub(crate) fn call(
+        &mut self,
+        key: &std::sync::Arc<str>,
+        known: Option<&Watched>,
+        ready: bool,
+        sign: impl FnOnce() -> Sign,
+    ) -> Watched {
+        let patient = self.ward.call(key, known.map(|known| &known.patient), ready, sign);
+        Watched { patient, shared: self.shared.clone() }
     }
 }
 
@@ -277,6 +313,13 @@ impl Watched {
         self.patient.word.load(Relaxed) == IN
     }
 
+    /// Whether it is out and its time is over: [`admit`](Self::admit) would let a request through.
+    #[inline]
+    pub fn is_due(&self, now: Instant) -> bool {
+        let until = self.patient.word.load(Relaxed);
+        !matches!(until, IN | PROBING) && self.shared.nanos(now) >= until
+    }
+
     /// Whether it may be picked at this moment. Of one that is out and whose time is over, one request is let through.
     #[inline]
     pub fn admit(&self, now: Instant) -> Admit {
@@ -293,7 +336,7 @@ impl Watched {
         self.shared.sweep(now);
         let mut ward = self.shared.ward.lock();
         let turn = ward.turn(&self.patient, now);
-        self.shared.publish(&ward);
+        self.shared.publish(&mut ward);
         match turn {
             Turn::In => Admit::In,
             Turn::Out => Admit::Out,
@@ -357,12 +400,12 @@ impl Watched {
         if let Some(why) = why {
             let mut ward = shared.ward.lock();
             ward.eject(patient, why, now);
-            shared.publish(&ward);
+            shared.publish(&mut ward);
         }
         shared.sweep(now);
     }
 
-    #[inline]
+    #[inline(never)]
     fn count(&self, now: Instant, part: u64, good: bool) {
         let tick = self.shared.nanos(now) / part;
         if !self.patient.window.add(tick, good) {
@@ -377,6 +420,13 @@ impl Watched {
         self.patient.window.turn(tick);
     }
 
+    /// The probe of this number has ended.
+    pub(crate) fn settle(&self, number: u64, outcome: Outcome, now: Instant) {
+        let mut ward = self.shared.ward.lock();
+        ward.settle(&self.patient, number, outcome, now);
+        self.shared.publish(&mut ward);
+    }
+
     fn rate(&self) -> Option<Reason> {
         let rule = self.shared.ward.lock().settings.rate?;
         let seen = self.patient.window.sum();
@@ -389,7 +439,7 @@ impl Watched {
         if !self.is_in() {
             let mut ward = self.shared.ward.lock();
             ward.heal(&self.patient, now);
-            self.shared.publish(&ward);
+            self.shared.publish(&mut ward);
         }
     }
 }
@@ -416,11 +466,13 @@ impl Probe {
 
     fn end(&mut self, outcome: Outcome, now: Instant) {
         if let Some(number) = self.number.take() {
-            let Watched { patient, shared } = &self.watched;
-            let mut ward = shared.ward.lock();
-            ward.settle(patient, number, outcome, now);
-            shared.publish(&ward);
+            self.watched.settle(number, outcome, now);
         }
+    }
+
+    /// Its number, for whoever ends it by [`Watched::settle`] instead.
+    pub(crate) fn number(mut self) -> Option<u64> {
+        self.number.take()
     }
 }
 

@@ -1,7 +1,7 @@
 //! A set of endpoints that changes while requests flow.
 
 use super::{
-    Attributes, Changes, Description, SlowStart,
+    Attributes, Changes, Description, Detector, SlowStart,
     load::{Cell, state},
     snapshot::{Endpoint, Snapshot},
 };
@@ -14,7 +14,12 @@ use crate::base::{
     time::{self, sleep},
 };
 use arc_swap::ArcSwap;
-use std::{fmt, pin::pin, sync::Arc, time::Duration};
+use std::{
+    fmt,
+    pin::pin,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 use tokio::sync::Notify;
 
 /// How often [`Endpoints::drained`] looks.
@@ -33,8 +38,8 @@ const DRAINED_PERIOD: Duration = Duration::from_millis(5);
 /// A change costs one clone of every service in the set, so apply many at once ([`update`](Self::update)).
 ///
 /// Each endpoint has [`Attributes`]: weight, zone, version, labels, readiness. Who only becomes ready or not, by a
-/// probe's word ([`set_ready`](Self::set_ready)), costs no change. Before an endpoint is taken out it can be
-/// [drained](Self::drain).
+/// probe's word ([`set_ready`](Self::set_ready)), costs no change. Who fails too much is [ejected](Self::eject) for a
+/// while, where that is asked for. Before an endpoint is taken out it can be [drained](Self::drain).
 ///
 /// ```
 /// use seedpod::serving::Endpoints;
@@ -49,17 +54,27 @@ const DRAINED_PERIOD: Duration = Duration::from_millis(5);
 /// assert_eq!((endpoints.version(), endpoints.len()), (2, 2));
 /// ```
 pub struct Endpoints<S> {
-    shared: Arc<Shared<S>>,
+    pub(super) shared: Arc<Shared<S>>,
 }
 
-struct Shared<S> {
+pub(super) struct Shared<S> {
     name: Arc<str>,
     current: ArcSwap<Snapshot<S>>,
     /// The version of `current`, on its own cache lines: handles check it at every call, and a change is rare.
     version: Apart<AtomicU64>,
     /// The state of the set's generator, from which picks without a handle draw and handles are seeded.
-    chance: Apart<AtomicU64>,
+    pub(super) chance: Apart<AtomicU64>,
     changed: Notify,
+    /// Who fails, once [`Endpoints::eject`] was called.
+    pub(super) detector: OnceLock<Detector>,
+}
+
+impl<S> Drop for Shared<S> {
+    fn drop(&mut self) {
+        if let Some(detector) = self.detector.get() {
+            detector.roll(time::now(), |_| ()); // what shows who is out holds the endpoints' counts, and they hold it
+        }
+    }
 }
 
 /// On cache lines of its own: two, since processors fetch them in pairs.
@@ -84,6 +99,7 @@ impl<S> Endpoints<S> {
             version: Apart(AtomicU64::new(0)),
             chance: Apart(AtomicU64::new(seed.get())),
             changed: Notify::new(),
+            detector: OnceLock::new(),
         };
         Endpoints { shared: Arc::new(shared) }
     }
@@ -92,6 +108,9 @@ impl<S> Endpoints<S> {
     #[must_use]
     pub fn seed(self, seed: Seed) -> Self {
         self.shared.chance.0.store(seed.fork("endpoints").get(), Relaxed);
+        if let Some(detector) = self.shared.detector.get() {
+            detector.reseed(seed);
+        }
         self
     }
 
@@ -165,6 +184,12 @@ impl<S> Endpoints<S> {
         let changed = endpoint.cell.mark(state::UNREADY, !ready);
         if ready && changed && current.warm.is_some() {
             endpoint.cell.warm(time::now());
+        }
+        if let Some(watched) = endpoint.cell.watched().filter(|_| ready) {
+            watched.heal(time::now());
+        }
+        if changed {
+            self.call_roll();
         }
         true
     }
@@ -302,6 +327,7 @@ impl<S> Endpoints<S> {
         });
         if let Some(version) = version {
             self.shared.version.0.fetch_max(version, Release);
+            self.call_roll();
             self.shared.changed.notify_waiters();
         }
     }

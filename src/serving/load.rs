@@ -1,6 +1,10 @@
 //! What is known of an endpoint's load, and the choice between two of them.
 
-use super::{SlowStart, ewma, part};
+use super::{
+    SlowStart,
+    eject::{Admit, Watched},
+    ewma, part,
+};
 use crate::base::{
     Outcome,
     sync::{
@@ -9,7 +13,7 @@ use crate::base::{
     },
     time::{self, Instant},
 };
-use std::{fmt, time::Duration};
+use std::{fmt, sync::OnceLock, time::Duration};
 
 /// After a failure, how long the endpoint is chosen only if the other candidate failed too: linkerd's first breaker
 /// back-off.
@@ -24,8 +28,12 @@ pub(crate) mod state {
     pub(crate) const WARMING: u32 = 1;
     /// A probe finds it not ready.
     pub(crate) const UNREADY: u32 = 2;
-    /// It failed too much; picked only where nothing else is left.
+    /// It failed too much; picked once its time is over, by the one call that decides.
     pub(crate) const EJECTED: u32 = 4;
+    /// It failed too much and is picked all the same, since too many did.
+    pub(crate) const USED: u32 = 8;
+    /// Not a reason: what becomes of calls to it is told to a detector.
+    pub(super) const WATCHED: u32 = 16;
 }
 
 /// One endpoint's load, shared by all handles and leases.
@@ -46,8 +54,9 @@ pub(crate) struct Cell {
     served: AtomicU32,
     epoch: Instant,
     key: std::sync::Arc<str>,
+    watched: OnceLock<Watched>,
     /// Fills two cache lines together with the counts in front of it, so that neighbours do not share one.
-    _apart: [u64; 5],
+    _apart: [u64; 2],
 }
 
 impl Cell {
@@ -62,7 +71,8 @@ impl Cell {
             served: AtomicU32::new(0),
             epoch,
             key,
-            _apart: [0; 5],
+            watched: OnceLock::new(),
+            _apart: [0; 2],
         }
     }
 
@@ -80,10 +90,46 @@ impl Cell {
         self.snapshots.fetch_add(by, Relaxed);
     }
 
-    /// The bits of [`state`].
+    /// The bits of [`state`]; 0 where nothing is wrong.
     #[inline(always)]
     pub(crate) fn state(&self) -> u32 {
-        self.state.load(Relaxed)
+        self.state.load(Relaxed) & !state::WATCHED
+    }
+
+    /// Whether what becomes of calls to it is told to a detector.
+    #[inline(always)]
+    pub(crate) fn is_watched(&self) -> bool {
+        self.state.load(Relaxed) & state::WATCHED != 0
+    }
+
+    /// Whether it is ejected, used all the same or not.
+    #[inline(always)]
+    pub(crate) fn is_out(&self) -> bool {
+        self.state.load(Relaxed) & (state::EJECTED | state::USED) != 0
+    }
+
+    /// What a detector has of it, once there is one.
+    pub(crate) fn watched(&self) -> Option<&Watched> {
+        self.watched.get()
+    }
+
+    /// From now on a detector is told; the first one that comes.
+    pub(crate) fn watch(&self, watched: Watched) {
+        if self.watched.set(watched).is_ok() {
+            self.mark(state::WATCHED, true);
+        }
+    }
+
+    /// Whether it is out and its time is over.
+    #[cold]
+    pub(crate) fn is_due(&self) -> bool {
+        self.is_out() && self.watched.get().is_some_and(|watched| watched.is_due(time::now()))
+    }
+
+    /// What the call that picked it may do with it.
+    #[cold]
+    pub(crate) fn admit(&self) -> Admit {
+        self.watched.get().map_or(Admit::In, |watched| watched.admit(time::now()))
     }
 
     /// Sets these bits of [`state`] or takes them away; whether that changed anything.
@@ -150,15 +196,27 @@ impl Cell {
         };
         let until = now.saturating_duration_since(self.epoch) + wait;
         self.shunned.fetch_max(until.as_millis() as u64, Relaxed);
+        if let Some(watched) = self.watched.get() {
+            watched.record(outcome, || now);
+        }
     }
 
     /// What else a call leaves behind, where its pick asked for that.
-    #[inline]
+    #[inline(always)]
     fn observe(&self, watch: Watch, outcome: Outcome) {
-        if outcome == Outcome::Success && self.state() & state::WARMING != 0 {
-            self.served.fetch_add(1, Relaxed);
+        let state = self.state.load(Relaxed);
+        if outcome == Outcome::Success && state != 0 {
+            self.answered(state);
         }
-        let Watch::Time(timing) = watch else { return };
+        match watch {
+            Watch::Nothing | Watch::Answer => {}
+            Watch::Time(timing) => self.timed(timing, outcome),
+            Watch::Probe(number) => self.settle(number, outcome),
+        }
+    }
+
+    #[inline]
+    fn timed(&self, timing: Timing, outcome: Outcome) {
         let now = nanos(self.epoch, time::now());
         let (taken, tick) = (now.saturating_sub(timing.start) as f32, ewma::tick(now));
         let mut word = self.cost.load(Relaxed);
@@ -180,6 +238,25 @@ impl Cell {
                 Ok(_) => return,
                 Err(seen) => word = seen,
             }
+        }
+    }
+
+    /// A call went well, and somebody counts that.
+    #[inline(never)]
+    fn answered(&self, state: u32) {
+        if state & state::WARMING != 0 {
+            self.served.fetch_add(1, Relaxed);
+        }
+        if let Some(watched) = self.watched.get() {
+            watched.record(Outcome::Success, time::now);
+        }
+    }
+
+    /// The probe of this number has ended.
+    #[cold]
+    fn settle(&self, number: u64, outcome: Outcome) {
+        if let Some(watched) = self.watched.get() {
+            watched.settle(number, outcome, time::now());
         }
     }
 }
@@ -211,6 +288,16 @@ pub(crate) enum Watch {
     Answer,
     /// How long it took, too.
     Time(Timing),
+    /// Whether its endpoint comes back: it is the probe of this number.
+    Probe(u64),
+}
+
+impl Watch {
+    /// As little as this endpoint can do with.
+    #[inline(always)]
+    pub(crate) fn least(cell: &Cell) -> Self {
+        if cell.is_watched() { Watch::Answer } else { Watch::Nothing }
+    }
 }
 
 /// How a latency is measured: when the call began, in nanoseconds after the set's beginning, and what to make of it.
@@ -249,6 +336,11 @@ impl Lease {
     /// Ends the pick with what became of it.
     pub fn complete(mut self, outcome: Outcome) {
         self.settle(outcome);
+    }
+
+    /// Whether its outcome decides whether an ejected endpoint comes back.
+    pub fn is_probe(&self) -> bool {
+        matches!(self.watch, Watch::Probe(_))
     }
 
     pub(crate) fn cell(&self) -> Option<&Arc<Cell>> {

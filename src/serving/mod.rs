@@ -12,10 +12,11 @@
 //! - [`slow_start`]: [`SlowStart`], how fast a new endpoint gets its share
 //! - [`load`]: [`Lease`], one pick, counted until its outcome is known
 //! - [`affinity`]: [`Affinity`], a session's requests at one endpoint; `Sticky` (feature `http`), the same by a cookie
-//! - [`eject`]: [`Detector`], who may not be picked for a while, and why
+//! - [`eject`]: [`Ejection`], when [`Endpoints::eject`] puts out who fails; [`Detector`], the decision
 //! - [`source`]: [`Endpoints::follow`], endpoints from a stream of changes; [`Dns`], from names
 //! - [`probes`]: [`Probes`], endpoints asked whether they are ready
 //! - [`erased`]: [`Erased`], endpoints of different types in one set
+//! - `ejecting`: the decision, shown to picks and told what became of them
 //! - `snapshot`, `part`: the set at one moment, and a part of it; `sample`, `ewma`, `rendezvous`: drawing by weight,
 //!   averaging latency, agreeing by names alone (pure)
 
@@ -26,6 +27,7 @@ pub mod changes;
 #[cfg(test)]
 mod churn;
 pub mod eject;
+mod ejecting;
 pub mod endpoints;
 pub mod erased;
 mod ewma;

@@ -3,6 +3,8 @@
 use super::{
     Among, Choice, Draw, Endpoints, Lease, LeastPending, Picker, Status,
     affinity::Told,
+    eject::Explanation,
+    ejecting::on_trial,
     snapshot::{Endpoint, Snapshot},
 };
 use crate::{
@@ -44,6 +46,34 @@ use tower::Service;
 /// # Ok::<_, Error>(()) }).unwrap();
 /// ```
 ///
+/// Who fails too much is left out for a while, where the set is told to [eject](Endpoints::eject):
+///
+/// ```
+/// use seedpod::{base::{Error, Kind, time}, serving::{Ejection, Endpoints, Replicas}};
+/// use std::time::Duration;
+/// use tower::{Service, util::BoxCloneService, service_fn};
+/// # tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap().block_on(async {
+/// let ejection = Ejection::new().wait(Duration::from_secs(30)).jitter(0.0);
+/// let mut replicas = Replicas::new(Endpoints::named("cart").eject(ejection)?);
+/// let good = service_fn(|(): ()| async { Ok::<_, Error>("in stock") });
+/// let bad = service_fn(|(): ()| async { Err::<&str, _>(Error::new(Kind::Failed, "no database")) });
+/// replicas.endpoints().insert("cart-a", BoxCloneService::new(good));
+/// replicas.endpoints().insert("cart-b", BoxCloneService::new(bad));
+///
+/// while replicas.explain().out.is_empty() {
+///     let _ = replicas.call(()).await;
+///     time::sleep(Duration::from_secs(1)).await;
+/// }
+/// assert_eq!(
+///     replicas.explain().to_string(),
+///     "1 of 2 out, 1 allowed\ncart-b: ejected since 1 s, 29 s to go: 5 failures in a row",
+/// );
+/// for _ in 0..1_000 {
+///     assert_eq!(replicas.call(()).await?, "in stock");
+/// }
+/// # Ok::<_, Error>(()) }).unwrap();
+/// ```
+///
 /// **Guarantees**
 /// - The load of an endpoint is what is in flight in it, over all handles; a call returns its load when it ends, fails
 ///   or is dropped.
@@ -60,7 +90,8 @@ use tower::Service;
 ///
 /// # Errors
 /// [`Kind::Unavailable`] naming the set where it is empty, or where none in it takes calls: such a request
-/// [was not sent](Error::is_unsent). An endpoint's error carries its key, unless it names a place closer to the cause;
+/// [was not sent](Error::is_unsent). Where some are ejected, it says [after how long](Error::retry_after) the first of
+/// them is tried again. An endpoint's error carries its key, unless it names a place closer to the cause;
 /// foreign errors become [`Kind::Failed`]. What an endpoint refuses was sent, even where the endpoint stands in this
 /// process.
 ///
@@ -113,6 +144,11 @@ impl<S, C, P> Replicas<S, C, P> {
         &self.endpoints
     }
 
+    /// Who is out at this moment, why, since when and until when: [`Endpoints::explain`].
+    pub fn explain(&self) -> Explanation {
+        self.endpoints.explain()
+    }
+
     /// Chooses an endpoint without calling it, for what is more than one call: a connection, a stream. None where the
     /// set is empty. The endpoint counts as loaded until the lease is completed or dropped.
     ///
@@ -143,7 +179,11 @@ impl<S, C, P> Replicas<S, C, P> {
         P: Picker<Req>,
     {
         let (current, mut draw) = (self.endpoints.current(), Draw::new(self.endpoints.rng()));
-        let (endpoint, choice) = choose(&self.picker, &current, request, &mut draw)?;
+        let (mut endpoint, mut choice) = choose(&self.picker, &current, request, &mut draw)?;
+        if endpoint.cell.is_out() {
+            (endpoint, choice) = tried_out(&self.picker, &current, request, &mut draw, choice)?;
+        }
+        attempt::note_tried(endpoint.cell.key());
         Some(Picked { service: endpoint.service.clone(), lease: Lease::new(&endpoint.cell, choice.watch) })
     }
 
@@ -161,8 +201,13 @@ impl<S, C, P> Replicas<S, C, P> {
     {
         let draw = self.draw.insert(Draw::new(self.endpoints.rng()));
         let current = self.endpoints.current();
-        let chosen = choose(&self.picker, &current, &request, draw);
-        self.send(chosen, request)
+        match choose(&self.picker, &current, &request, draw) {
+            Some((endpoint, choice)) if endpoint.cell.is_out() => {
+                let chosen = tried_out(&self.picker, &current, &request, draw, choice);
+                self.send_seldom(chosen, request)
+            }
+            chosen => self.send(chosen, request),
+        }
     }
 
     #[inline(always)]
@@ -174,11 +219,21 @@ impl<S, C, P> Replicas<S, C, P> {
         let classify = self.classify.clone();
         match chosen {
             Some((endpoint, choice)) => {
+                attempt::note_tried(endpoint.cell.key());
                 let call = OnCall::new(endpoint.service.clone(), request);
                 Calling { lease: Lease::new(&endpoint.cell, choice.watch), state: State::Found { call }, classify }
             }
             None => Calling { lease: Lease::none(), state: State::Nobody { error: self.nobody() }, classify },
         }
+    }
+
+    #[cold]
+    fn send_seldom<Req>(&self, chosen: Option<(&Endpoint<S>, Choice)>, request: Req) -> Calling<S, Req, C>
+    where
+        S: Service<Req> + Clone,
+        C: Clone,
+    {
+        self.send(chosen, request)
     }
 
     /// Why no endpoint was chosen.
@@ -192,13 +247,18 @@ impl<S, C, P> Replicas<S, C, P> {
             return Error::new(Kind::Unavailable, "it has no endpoints").at(self.endpoints.name_shared()).unsent();
         }
         let count = |status| all.iter().filter(|endpoint| endpoint.status == status).count();
-        let (unready, draining) = (count(Status::Unready), count(Status::Draining));
+        let (unready, ejected, draining) = (count(Status::Unready), count(Status::Ejected), count(Status::Draining));
         let message = format!(
-            "none of its {} endpoints takes this call: {unready} not ready, {draining} draining, {} others",
+            "none of its {} endpoints takes this call: {unready} not ready, {ejected} ejected, {draining} draining, {} \
+             others",
             all.len(),
-            all.len() - unready - draining
+            all.len() - unready - ejected - draining
         );
-        Error::new(Kind::Unavailable, message).at(self.endpoints.name_shared()).unsent()
+        let error = Error::new(Kind::Unavailable, message).at(self.endpoints.name_shared()).unsent();
+        match self.explain().next() {
+            Some(wait) => error.after(wait),
+            None => error,
+        }
     }
 }
 
@@ -215,8 +275,20 @@ fn choose<'a, S, Req: ?Sized, P: Picker<Req>>(
         true => elsewhere(picker, &among, request, draw)?,
     };
     let endpoint = set.list.get(choice.place)?;
-    attempt::note_tried(endpoint.cell.key());
     Some((endpoint, choice))
+}
+
+/// Of a choice that fell on an endpoint that is out: what is called instead, or to see whether it comes back.
+#[cold]
+fn tried_out<'a, S, Req: ?Sized, P: Picker<Req>>(
+    picker: &P,
+    set: &'a Snapshot<S>,
+    request: &Req,
+    draw: &mut Draw,
+    choice: Choice,
+) -> Option<(&'a Endpoint<S>, Choice)> {
+    let choice = on_trial(picker, &Among::new(set), request, draw, choice)?;
+    Some((set.list.get(choice.place)?, choice))
 }
 
 /// Of an attempt beyond the first: an endpoint that none went to before; where there is none, any.
@@ -288,11 +360,14 @@ where
         if !self.seen.as_ref().is_some_and(|seen| self.endpoints.is_current(seen.version)) {
             self.refresh();
         }
-        let chosen = match (&self.seen, &mut self.draw) {
-            (Some(seen), Some(draw)) => choose(&self.picker, seen, &request, draw),
-            _ => None,
-        };
-        self.send(chosen, request)
+        let (Some(seen), Some(draw)) = (&self.seen, &mut self.draw) else { return self.send(None, request) };
+        match choose(&self.picker, seen, &request, draw) {
+            Some((endpoint, choice)) if endpoint.cell.is_out() => {
+                let chosen = tried_out(&self.picker, seen, &request, draw, choice);
+                self.send_seldom(chosen, request)
+            }
+            chosen => self.send(chosen, request),
+        }
     }
 }
 

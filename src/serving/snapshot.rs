@@ -128,6 +128,8 @@ impl<S> Snapshot<S> {
             Status::Unready
         } else if state & state::EJECTED != 0 {
             Status::Ejected
+        } else if state & state::USED != 0 {
+            Status::Panic
         } else if state & state::WARMING != 0 {
             match endpoint.cell.share(self.warm, now) {
                 share if share < 1.0 => Status::Warming(share),

@@ -20,6 +20,7 @@ use tower::{Layer, Service, ServiceBuilder, ServiceExt, service_fn};
 mod attempts;
 mod cache;
 mod drops;
+mod ejection;
 mod http;
 mod limits;
 mod probes;

@@ -26,8 +26,6 @@ pub(super) trait Members {
     fn key(&self, place: usize) -> &str;
     /// Whether a request may go there.
     fn pickable(&self, place: usize) -> bool;
-    /// Whether one may where nothing better is left.
-    fn left(&self, place: usize) -> bool;
     /// Whether it is out of the choice for this attempt alone.
     fn tried(&self, place: usize) -> bool;
     /// Whether it takes no session of this key yet: it has just come.
@@ -53,13 +51,10 @@ pub(super) fn decide(session: Session, strict: bool, members: &impl Members) -> 
         Some(home) if members.tried(home) => return Decision::Detour,
         _ => {}
     }
-    let other = first(key, members, |place| members.pickable(place));
-    match (home, other) {
-        // nobody is well: then rather where it was
-        (Some(home), None) if members.left(home) => Decision::Stay(home),
+    match first(key, members, |place| members.pickable(place)) {
         _ if strict => Decision::Homeless(home),
-        (_, Some(other)) => Decision::Moved(other),
-        (_, None) => first(key, members, |place| members.left(place)).map_or(Decision::Any, Decision::Moved),
+        Some(other) => Decision::Moved(other),
+        None => Decision::Any,
     }
 }
 
@@ -99,10 +94,6 @@ impl<S> Members for Among<'_, S> {
         self.is_pickable(place)
     }
 
-    fn left(&self, place: usize) -> bool {
-        self.is_left(place)
-    }
-
     fn tried(&self, place: usize) -> bool {
         let key = || self.snapshot.list.get(place).map(|endpoint| endpoint.cell.key());
         self.is_narrowed() && self.takes(place) && attempt::any_tried() && key().is_some_and(attempt::tried)
@@ -119,7 +110,7 @@ mod tests {
     use super::*;
     use crate::base::Seed;
 
-    /// Names, in their order, and what is wrong with each: nothing, `!` it cannot be picked, `?` ejected, `+` it is tried.
+    /// Names, in their order, and what is wrong with each: nothing, `!` it cannot be picked, `+` it is tried.
     struct Model<'a>(Vec<(&'a str, char)>);
 
     impl Members for Model<'_> {
@@ -133,10 +124,6 @@ mod tests {
 
         fn pickable(&self, place: usize) -> bool {
             self.0.get(place).is_some_and(|(_, wrong)| *wrong == ' ')
-        }
-
-        fn left(&self, place: usize) -> bool {
-            self.0.get(place).is_some_and(|(_, wrong)| matches!(wrong, ' ' | '?'))
         }
 
         fn tried(&self, place: usize) -> bool {
@@ -211,22 +198,6 @@ mod tests {
         assert_eq!(decide(Session::NONE, true, &nobody), Decision::Any);
         assert_eq!(decide(Session::bound(1, Some(0)), true, &all(&[("a", '!')])), Decision::Homeless(Some(0)));
         assert_eq!(decide(Session::bound(1, None), true, &all(&[])), Decision::Homeless(None));
-    }
-
-    #[test]
-    fn an_ejected_endpoint_loses_its_sessions_unless_all_are_ejected() {
-        let (one, every) = (all(&[("c", '?')]), all(&KEYS.map(|key| (key, '?'))));
-        for strict in [false, true] {
-            let moved = decide(Session::bound(7, Some(2)), strict, &one);
-            assert_eq!(matches!(moved, Decision::Moved(_)), !strict, "{moved:?}");
-            assert_eq!(decide(Session::bound(7, Some(2)), strict, &every), Decision::Stay(2));
-        }
-        let key = Session::of("k");
-        assert_eq!(goes(decide(key, false, &every), &every), goes(decide(key, false, &all(&[])), &all(&[])));
-        let mut others = KEYS.map(|key| (key, '?'));
-        others[2].1 = '!';
-        let last = decide(Session::bound(7, Some(2)), false, &all(&others));
-        assert_eq!(goes(last, &one), goes(decide(Session::bound(7, Some(2)), false, &one), &one), "and who is left");
     }
 
     #[test]

@@ -74,6 +74,9 @@ fn churn_moves_the_sessions_of_who_is_out_and_the_share_of_who_comes_and_no_othe
     only_from("7", &owners(&endpoints));
     assert!(current.find("7").unwrap().cell.mark(state::EJECTED, false));
     assert_eq!(owners(&endpoints), before);
+    current.list.iter().for_each(|endpoint| assert!(endpoint.cell.mark(state::USED, true)));
+    assert_eq!(owners(&endpoints), before, "too many are ejected, so all are used");
+    current.list.iter().for_each(|endpoint| assert!(endpoint.cell.mark(state::USED, false)));
     endpoints.insert("new", ());
     let moves = moved(&before, &owners(&endpoints));
     assert!(moves.iter().all(|(_, to)| to == "new") && (800..1_020).contains(&moves.len()), "{}", moves.len());

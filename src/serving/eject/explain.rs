@@ -134,6 +134,19 @@ pub struct Explanation {
     pub out: Vec<Explained>,
 }
 
+impl Explanation {
+    /// Of endpoints that nobody watches.
+    pub(crate) fn unwatched(endpoints: usize, now: Instant) -> Self {
+        Explanation { now, endpoints, allowed: 0, panics: false, spared: 0, out: Vec::new() }
+    }
+
+    /// After how long the first of those who are out comes back or is tried; those being tried do not count.
+    pub fn next(&self) -> Option<Duration> {
+        let waits = self.out.iter().filter(|out| out.standing != Standing::Probing);
+        waits.map(|out| out.until.saturating_duration_since(self.now)).min()
+    }
+}
+
 impl fmt::Display for Explanation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} of {} out, {} allowed", self.out.len(), self.endpoints, self.allowed)?;

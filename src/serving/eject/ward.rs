@@ -33,7 +33,28 @@ pub(super) struct Patient {
     pub(super) window: Window,
 }
 
+/// What a pick gets to see of an endpoint.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Shown {
+    /// It is in.
+    In,
+    /// It is in again, since now.
+    Back(Instant),
+    /// It is out.
+    Out,
+    /// It is out and used all the same.
+    Used,
+}
+
+/// Where it is shown. Called under the lock at each change, so it only notes it.
+pub(crate) type Sign = Box<dyn Fn(Shown) + Send + Sync>;
+
 impl Patient {
+    fn new(key: std::sync::Arc<str>) -> Arc<Self> {
+        let (rows, counts, window) = (Rows::default(), Counts::default(), Window::default());
+        Arc::new(Patient { key, word: AtomicU64::new(IN), rows, counts, window })
+    }
+
     fn forget(&self) {
         self.rows.end();
         self.counts.take();
@@ -48,18 +69,40 @@ pub(super) struct Ward {
     /// In the order of their keys.
     beds: BTreeMap<std::sync::Arc<str>, Bed>,
     out: usize,
+    panics: bool,
     spared: u64,
     turns: u64,
+    /// The number of this calling of the roll.
+    roll: u64,
+    /// Whether what [`reckon`](Self::reckon) counts may have changed.
+    changed: bool,
     /// How many times the set of those who are out has changed.
     pub(super) changes: u64,
 }
 
 struct Bed {
     patient: Arc<Patient>,
+    sign: Option<Sign>,
+    /// Whether it could be picked were it in.
+    ready: bool,
+    /// The last calling of the roll that named it.
+    roll: u64,
     times: u32,
     /// When it came back the last time.
     back: Option<Instant>,
     out: Option<Out>,
+}
+
+impl Bed {
+    fn new(patient: Arc<Patient>) -> Self {
+        Bed { patient, sign: None, ready: true, roll: 0, times: 0, back: None, out: None }
+    }
+
+    fn show(&self, shown: Shown) {
+        if let Some(sign) = &self.sign {
+            sign(shown);
+        }
+    }
 }
 
 #[derive(Clone, Copy)]
@@ -81,7 +124,19 @@ pub(super) enum Turn {
 
 impl Ward {
     pub(super) fn new(settings: Ejection, rng: Rng, start: Instant) -> Self {
-        Ward { settings, rng, start, beds: BTreeMap::new(), out: 0, spared: 0, turns: 0, changes: 0 }
+        Ward {
+            settings,
+            rng,
+            start,
+            beds: BTreeMap::new(),
+            out: 0,
+            panics: false,
+            spared: 0,
+            turns: 0,
+            roll: 1,
+            changed: true,
+            changes: 0,
+        }
     }
 
     pub(super) fn census(&self) -> (usize, usize) {
@@ -92,26 +147,82 @@ impl Ward {
         if let Some(bed) = self.beds.get(&key) {
             return bed.patient.clone();
         }
-        let patient = Arc::new(Patient {
-            key: key.clone(),
-            word: AtomicU64::new(IN),
-            rows: Rows::default(),
-            counts: Counts::default(),
-            window: Window::default(),
-        });
-        self.beds.insert(key, Bed { patient: patient.clone(), times: 0, back: None, out: None });
+        let patient = Patient::new(key.clone());
+        self.beds.insert(key, Bed::new(patient.clone()));
+        self.changed = true;
         patient
     }
 
     pub(super) fn leave(&mut self, key: &str, now: Instant) {
         if let Some(bed) = self.beds.remove(key) {
-            bed.patient.word.store(IN, Relaxed); // whoever still holds it finds nothing to wait for
-            if bed.out.is_some() {
-                self.out -= 1;
-                self.changes += 1;
-            }
+            self.part(&bed);
             self.relieve(now);
         }
+    }
+
+    /// It has gone.
+    fn part(&mut self, bed: &Bed) {
+        self.changed = true;
+        bed.patient.word.store(IN, Relaxed); // whoever still holds it finds nothing to wait for
+        bed.show(Shown::In);
+        if bed.out.is_some() {
+            self.out -= 1;
+            self.changes += 1;
+        }
+    }
+
+    /// Somebody is named on the roll. Whom the roll does not name is [dismissed](Self::dismiss).
+    pub(super) fn call(
+        &mut self,
+        key: &std::sync::Arc<str>,
+        known: Option<&Arc<Patient>>,
+        ready: bool,
+        sign: impl FnOnce() -> Sign,
+    ) -> Arc<Patient> {
+        let another = |bed: &Bed| known.is_none_or(|known| !Arc::ptr_eq(known, &bed.patient));
+        if self.beds.get(key).is_some_and(another)
+            && let Some(other) = self.beds.remove(key)
+        {
+            self.part(&other);
+        }
+        let bed = self.beds.entry(key.clone()).or_insert_with(|| {
+            let patient = known.cloned().unwrap_or_else(|| Patient::new(key.clone()));
+            patient.forget();
+            Bed { sign: Some(sign()), ..Bed::new(patient) }
+        });
+        (bed.roll, bed.ready, self.changed) = (self.roll, ready, true);
+        bed.patient.clone()
+    }
+
+    /// The roll is over: whom it did not name has gone.
+    pub(super) fn dismiss(&mut self, now: Instant) {
+        let gone = |(key, bed): (&std::sync::Arc<str>, &Bed)| (bed.roll != self.roll).then(|| key.clone());
+        let gone: Vec<_> = self.beds.iter().filter_map(gone).collect();
+        for key in gone {
+            if let Some(bed) = self.beds.remove(&key) {
+                self.part(&bed);
+            }
+        }
+        self.relieve(now);
+        self.roll += 1;
+    }
+
+    /// Whether so many are out that all are used, which it shows where that has changed.
+    pub(super) fn reckon(&mut self) -> bool {
+        if std::mem::take(&mut self.changed) {
+            let pickable = self.beds.values().filter(|bed| bed.out.is_none() && bed.ready).count();
+            let panics = self.out > 0 && self.settings.panics(pickable, self.beds.len());
+            if panics != self.panics {
+                self.panics = panics;
+                self.beds.values().filter(|bed| bed.out.is_some()).for_each(|bed| bed.show(self.shown()));
+            }
+        }
+        self.panics
+    }
+
+    /// What is shown of those who are out.
+    fn shown(&self) -> Shown {
+        if self.panics { Shown::Used } else { Shown::Out }
     }
 
     pub(super) fn set(&mut self, settings: Ejection, now: Instant) {
@@ -119,6 +230,7 @@ impl Ward {
             self.beds.values().for_each(|bed| bed.patient.window.clear());
         }
         self.settings = settings;
+        self.changed = true;
         self.relieve(now);
     }
 
@@ -136,9 +248,11 @@ impl Ward {
         if bed.out.take().is_some() {
             self.out -= 1;
             self.changes += 1;
+            self.changed = true;
             bed.back = Some(now);
             bed.patient.forget();
             bed.patient.word.store(IN, Relaxed);
+            bed.show(Shown::Back(now));
         }
         if proved && self.settings.growth == Growth::Doubling {
             bed.times = 0;
@@ -164,12 +278,14 @@ impl Ward {
         bed.times = bed.times.saturating_sub(healthy).saturating_add(1);
         let times = bed.times;
         let until = now + self.settings.out_for(times, &mut self.rng);
-        let word = self.word(until);
+        let (word, shown) = (self.word(until), self.shown());
         if let Some(bed) = self.bed(patient) {
             bed.out = Some(Out { why, since: now, until, probe: None, probes_failed: 0 });
             patient.word.store(word, Relaxed);
+            bed.show(shown);
             self.out += 1;
             self.changes += 1;
+            self.changed = true;
         }
     }
 
@@ -269,7 +385,7 @@ impl Ward {
             now,
             endpoints,
             allowed: self.settings.allowed(endpoints),
-            panics: self.settings.panics(endpoints - self.out, endpoints),
+            panics: self.panics,
             spared: self.spared,
             out,
         }

@@ -24,8 +24,8 @@ impl<Req: ?Sized> Picker<Req> for LeastPending {
             Err(drawn) => return weighted(among, draw, drawn),
         };
         let (first, second) = (among.snapshot.list.get(a)?, among.snapshot.list.get(b)?);
-        let place = if better(&first.cell, &second.cell, time::now) { a } else { b };
-        Some(Choice { place, watch: Watch::Nothing })
+        let (place, endpoint) = if better(&first.cell, &second.cell, time::now) { (a, first) } else { (b, second) };
+        Some(Choice { place, watch: Watch::least(&endpoint.cell) })
     }
 }
 

@@ -33,6 +33,7 @@ use std::sync::Arc;
 ///   together cannot carry everything, each gets in proportion to what it can.
 /// - Shares follow readiness and ejection from the next pick on. What drains counts neither as healthy nor at all.
 /// - Where nobody can be picked in any zone, the choice is that of the whole set: the same last resort as without.
+/// - A zone that is passed over since all of it is ejected gets the calls that decide whether that ends.
 ///
 /// **Not guaranteed**: that a zone with many callers and few endpoints is not overloaded: this rule looks at who is
 /// healthy, not at who is busy.
@@ -75,7 +76,12 @@ impl<P> Locality<P> {
             None => self.levels(among),
         };
         let capacity: Vec<_> = levels.iter().map(|level| level.capacity(among)).collect();
-        Survey { upto: upto(&shares(&capacity, self.factor)), levels }
+        let shares = shares(&capacity, self.factor);
+        let upto = upto(&shares);
+        let dark =
+            |level: &usize| shares.get(*level) == Some(&0.0) && capacity.get(*level).is_some_and(|(_, all)| *all > 0);
+        let dark = (0..upto.len()).filter(dark).collect();
+        Survey { upto, dark, levels }
     }
 
     fn levels<S>(&self, among: &Among<'_, S>) -> Arc<[Level]> {
@@ -98,6 +104,8 @@ struct Survey {
     levels: Arc<[Level]>,
     /// Of 2^32 calls, as many go to this level or to one before it. The last is all; empty where nobody can be picked.
     upto: Box<[u64]>,
+    /// The levels that are passed over, since nobody there is fit.
+    dark: Box<[usize]>,
 }
 
 #[derive(Debug)]
@@ -147,12 +155,21 @@ fn upto(shares: &[f64]) -> Box<[u64]> {
 
 impl Survey {
     #[inline]
-    fn draw(&self, draw: &mut Draw) -> Option<usize> {
+    fn draw<S>(&self, among: &Among<'_, S>, draw: &mut Draw) -> Option<usize> {
+        if let Some(due) = self.dark.iter().find(|level| self.is_due(among, **level)) {
+            return Some(*due);
+        }
         let coin = match self.upto.first() {
             Some(first) if *first == 1 << 32 => 0,
             _ => draw.word() >> 32,
         };
         self.upto.iter().position(|upto| coin < *upto)
+    }
+
+    #[cold]
+    fn is_due<S>(&self, among: &Among<'_, S>, level: usize) -> bool {
+        let members = self.levels.get(level).map_or(&[][..], |level| &level.members);
+        members.iter().any(|place| among.is_due(*place) && among.is_pickable(*place))
     }
 }
 
@@ -163,7 +180,7 @@ impl<Req: ?Sized, P: Picker<Req>> Picker<Req> for Locality<P> {
             (among.id, flaps()),
             |before| self.survey(among, before),
             |survey| {
-                let drawn = survey.draw(draw);
+                let drawn = survey.draw(among, draw);
                 let order = drawn.into_iter().chain((0..survey.levels.len()).filter(|level| Some(*level) != drawn));
                 let mut levels =
                     order.filter_map(|level| survey.levels.get(level).map(|level| among.within(&level.part)));

@@ -70,8 +70,7 @@ impl<Req: ?Sized, F: Fn(&Req) -> u64> Picker<Req> for Ring<F> {
         let circle = among.snapshot.circle.get_or_init(|| Circle::new(among.snapshot));
         let walk = || circle.walk(point, among.len());
         let Some(owner) = walk().find(|place| among.is_pickable(*place)) else {
-            // all are ejected, or none takes calls
-            return walk().find(|place| among.is_left(*place)).or_else(|| among.one(draw)).map(Choice::of);
+            return among.one(draw).map(Choice::of);
         };
         // whether a warming owner takes the key yet depends on the key: it moves once, not back and forth
         let coin = (Seed::new(point).fork_index(1).get() >> 32) as u32;

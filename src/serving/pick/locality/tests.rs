@@ -2,13 +2,14 @@
 
 use super::*;
 use crate::{
-    base::{Outcome, Seed},
+    base::{Outcome, Seed, time},
     serving::{
-        Endpoints, PeakEwma, Ring, RoundRobin,
+        Ejection, Endpoints, Lease, PeakEwma, Ring, RoundRobin,
         load::state,
         pick::tests::{Client, follows},
     },
 };
+use std::time::Duration;
 
 /// A set of these zones with so many endpoints each, named a0, a1 … after the zone's letter.
 fn set(zones: &[(&str, u32)]) -> Endpoints<()> {
@@ -162,20 +163,41 @@ async fn who_drains_is_never_picked_and_counts_as_gone() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn where_nobody_is_well_anywhere_the_ejected_of_all_zones_are_the_last_resort() {
+async fn where_nobody_is_well_in_any_zone_the_choice_is_that_of_the_whole_set() {
     let endpoints = set(&[("a", 2), ("b", 2)]);
-    for number in ["a0", "a1", "b0", "b1"] {
-        endpoints.current().find(number).unwrap().cell.mark(state::EJECTED, true);
+    for key in endpoints.keys() {
+        endpoints.current().find(&key).unwrap().cell.mark(state::EJECTED, true);
     }
-    let got = spread(&mut Client::new(Locality::zones(["a"])), &endpoints, "ab", 10_000);
-    follows(&got, &[1, 1], "all are ejected");
-    endpoints.current().find("b1").unwrap().cell.mark(state::EJECTED, false);
+    assert!(Client::new(Locality::zones(["a"])).pick(&endpoints).is_none(), "all are ejected");
+    for key in endpoints.keys() {
+        endpoints.current().find(&key).unwrap().cell.mark(state::USED, true);
+        endpoints.current().find(&key).unwrap().cell.mark(state::EJECTED, false);
+    }
     let got = spread(&mut Client::new(Locality::zones(["a"])), &endpoints, "ab", 1_000);
-    assert_eq!(got, [0, 1_000], "one that is well anywhere is better");
+    assert_eq!(got, [1_000, 0], "too many are, and so all are used");
     for key in endpoints.keys() {
         endpoints.drain(&key);
     }
     assert!(Client::new(Locality::zones(["a"])).pick(&endpoints).is_none());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_zone_whose_endpoints_are_all_ejected_is_tried_again_when_their_time_is_over() {
+    let rules = Ejection::none().failures(1).wait(Duration::from_secs(30)).jitter(0.0).cap(100).panic(0);
+    let endpoints = set(&[("a", 2), ("b", 6)]).eject(rules).unwrap();
+    let mut client = Client::new(Locality::zones(["a"]));
+    for _ in 0..2 {
+        let lease = client.pick(&endpoints).unwrap();
+        assert!(lease.key().starts_with('a'));
+        lease.complete(Outcome::Failure);
+    }
+    assert_eq!(spread(&mut client, &endpoints, "ab", 1_000), [0, 1_000]);
+    time::sleep(Duration::from_secs(30)).await;
+    let probes: Vec<Lease> = (0..2).map(|_| client.pick(&endpoints).unwrap()).collect();
+    assert!(probes.iter().all(|probe| probe.is_probe() && probe.key().starts_with('a')), "{probes:?}");
+    assert_eq!(spread(&mut client, &endpoints, "ab", 1_000), [0, 1_000], "one at a time each");
+    probes.into_iter().for_each(|probe| probe.complete(Outcome::Success));
+    assert_eq!(spread(&mut client, &endpoints, "ab", 1_000), [1_000, 0]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -200,10 +222,10 @@ async fn random_churn_never_sends_a_call_further_than_the_rule_does() {
         let current = endpoints.current();
         let among = Among::new(&current);
         let Some(choice) = client.picker.choose(&among, &step, &mut Draw::new(rng.clone())) else {
-            assert!((0..among.len()).all(|place| !among.is_left(place)), "step {step}");
+            assert!(!among.has_pickable(), "step {step}");
             continue;
         };
-        assert!(among.is_pickable(choice.place) || !among.has_pickable(), "step {step}");
+        assert!(among.is_pickable(choice.place), "step {step}");
         // a zone that lacks nobody is not passed by
         let zone = |place: usize| &among.key(place)[..1];
         let stays = |place: usize| !current.about[place].draining;
