@@ -30,8 +30,8 @@ mod ward;
 pub use explain::{Explained, Explanation, Reason, Standing};
 pub use policy::{Ejection, Growth};
 pub use routes::Routes;
-pub(crate) use ward::{Shown, Sign};
 use ward::{IN, PROBING, Patient, Turn, Ward};
+pub(crate) use ward::{Shown, Sign};
 
 /// Puts endpoints out that fail, for a while, and lets them back in once they have proved themselves.
 ///

@@ -122,7 +122,8 @@ async fn whoever_loses_the_race_for_a_probe_goes_to_another() {
 async fn where_too_many_are_out_all_are_used_and_probes_still_bring_them_back() {
     let endpoints = set(10, strict(1).cap(100).panic(50));
     let replicas = Replicas::new(endpoints.clone()).pick_by(Random);
-    let keys = || (0..500).filter_map(|_| replicas.pick()).map(|picked| picked.key().to_owned()).collect::<BTreeSet<_>>();
+    let keys =
+        || (0..500).filter_map(|_| replicas.pick()).map(|picked| picked.key().to_owned()).collect::<BTreeSet<_>>();
     for number in 0..5 {
         end(&endpoints, &number.to_string(), Outcome::Failure, 1);
     }
@@ -364,7 +365,9 @@ async fn ten_thousand_steps_keep_the_cap_and_one_probe_at_a_time_and_agree_with_
                 };
                 assert!(right(picked.key()), "step {step}: {} of {before}", picked.key());
                 let probe = picked.lease.is_probe();
-                let due = |out: &&crate::serving::eject::Explained| &*out.key == picked.key() && out.standing == Standing::Due;
+                let due = |out: &&crate::serving::eject::Explained| {
+                    &*out.key == picked.key() && out.standing == Standing::Due
+                };
                 let probation = endpoints.ejection().unwrap().settings();
                 assert_eq!(probe, before.out.iter().any(|out| due(&out)) && probes_are_made(&probation), "step {step}");
                 picks += 1;
