@@ -272,7 +272,7 @@ struct Held {
 }
 
 fn settings(rng: &mut Rng) -> Ejection {
-    let caps = [0, 10, 33, 50, 80, 100];
+    let caps = [0, 25, 33, 50, 80, 100];
     let settings = strict(1 + rng.below(3) as u32).cap(caps[rng.below(6) as usize]).panic(rng.below(3) as u32 * 40);
     let settings = settings.at_least_one(rng.chance(0.2)).probation(rng.chance(0.9)).heal(rng.chance(0.2));
     settings.wait(SECOND / 4).wait_max(SECOND).rate(0.5, 5 * SECOND, 6).fleet(1.9, 3, 5)
