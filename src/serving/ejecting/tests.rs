@@ -272,10 +272,10 @@ struct Held {
 }
 
 fn settings(rng: &mut Rng) -> Ejection {
-    let caps = [0, 10, 33, 50, 80, 100];
+    let caps = [0, 25, 33, 50, 80, 100];
     let settings = strict(1 + rng.below(3) as u32).cap(caps[rng.below(6) as usize]).panic(rng.below(3) as u32 * 40);
     let settings = settings.at_least_one(rng.chance(0.2)).probation(rng.chance(0.9)).heal(rng.chance(0.2));
-    settings.wait_max(3 * SECOND).rate(0.5, 5 * SECOND, 6).fleet(1.9, 3, 5)
+    settings.wait(SECOND / 4).wait_max(SECOND).rate(0.5, 5 * SECOND, 6).fleet(1.9, 3, 5)
 }
 
 fn pick(replicas: &Endpoints<()>, which: u64, request: u64, turns: &RoundRobin) -> Option<Picked<()>> {
@@ -335,11 +335,11 @@ async fn ten_thousand_steps_keep_the_cap_and_one_probe_at_a_time_and_agree_with_
                 let known = model.entry(key).or_insert(Model { weight, ready: true, draining: false });
                 (known.weight, known.draining) = (weight, false);
             }
-            2 => {
+            2 if rng.chance(0.3) => {
                 endpoints.remove(&key);
                 model.remove(&key);
             }
-            3 => {
+            3 if rng.chance(0.3) => {
                 endpoints.drain(&key);
                 model.entry(key).and_modify(|known| known.draining = true);
             }
@@ -390,7 +390,7 @@ async fn ten_thousand_steps_keep_the_cap_and_one_probe_at_a_time_and_agree_with_
         }
         holds(step, &endpoints, &model, &held, time::now());
     }
-    assert!(picks > 2_000 && refusals > 20 && probes > 100 && panics > 100, "{picks} {refusals} {probes} {panics}");
+    assert!(picks > 2_000 && refusals > 20 && probes > 60 && panics > 100, "{picks} {refusals} {probes} {panics}");
     held.clear();
     assert!(endpoints.describe().iter().all(|endpoint| endpoint.pending == 0));
     assert!(endpoints.explain().out.iter().all(|out| out.standing != Standing::Probing));

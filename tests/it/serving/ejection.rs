@@ -33,7 +33,7 @@ impl Moody {
             let fails = fails.load(SeqCst);
             async move {
                 time::sleep(MILLI).await;
-                if fails { Err(Error::new(Kind::Failed, "no database")) } else { Ok(request.into_message()) }
+                if fails { Err(Error::new(Kind::Unavailable, "no database")) } else { Ok(request.into_message()) }
             }
         }))
     }
@@ -56,9 +56,10 @@ fn fleet(settings: Ejection, endpoints: &[(&str, &Moody)]) -> Endpoints<Erased<R
 #[tokio::test(start_paused = true)]
 async fn failures_in_a_row_close_a_lone_endpoint_and_a_probe_opens_it_or_doubles_its_time() {
     let lone = Moody::failing();
-    let mut replicas = Replicas::new(fleet(Ejection::linkerd().jitter(0.0), &[("lone", &lone)]));
+    let settings = Ejection::linkerd().rate(0.0, 10 * SECOND, 5).jitter(0.0);
+    let mut replicas = Replicas::new(fleet(settings, &[("lone", &lone)]));
     for n in 0..7 {
-        assert_eq!(replicas.call(read(n)).await.unwrap_err().to_string(), "lone: failed: no database");
+        assert_eq!(replicas.call(read(n)).await.unwrap_err().to_string(), "lone: unavailable: no database");
     }
     for wait in [SECOND, 2 * SECOND, 4 * SECOND] {
         let calls = lone.calls();
@@ -170,12 +171,12 @@ async fn a_probe_dropped_after_any_number_of_polls_gives_its_place_back() {
     for key in ["a", "b"] {
         endpoints.insert(key, slow.clone());
     }
-    let replicas = Replicas::new(endpoints.clone()).pick_by(PeakEwma::new());
-    let (mut made, mut back) = (0, 0);
+    let (any, replicas) = (Replicas::new(endpoints.clone()), Replicas::new(endpoints.clone()).pick_by(PeakEwma::new()));
+    let (any, mut made, mut back) = (any.pick_by(Random), 0, 0);
     let call = || {
         if endpoints.explain().out.is_empty() {
             back += 1;
-            let picked = std::iter::from_fn(|| replicas.pick_for(&read(1))).find(|picked| picked.key() == "a").unwrap();
+            let picked = std::iter::from_fn(|| any.pick()).find(|picked| picked.key() == "a").unwrap();
             picked.lease.complete(Outcome::Failure);
         }
         oneshot(&replicas)
