@@ -70,8 +70,8 @@ pub use sticky::{Seating, Sticky};
 /// - Where so many endpoints are ejected that [all are used](super::Ejection::panic), sessions stay where they are.
 ///
 /// **Not guaranteed**: that sessions are spread by weight; that a key chosen by a hostile caller does not crowd one
-/// endpoint: let it be a key that was given out, or take the cookie. A session costs a look at each endpoint, 1 ns;
-/// of many thousands rather take a [`Ring`](super::Ring).
+/// endpoint: let it be a key that was given out, or take the cookie. A session costs a multiplication or two
+/// per endpoint; of many thousands rather take a [`Ring`](super::Ring).
 ///
 /// # Errors
 /// With [`strict`](Self::strict), [`Kind::Unavailable`] naming the endpoint that cannot be picked, instead of moving: the

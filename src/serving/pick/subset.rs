@@ -34,7 +34,7 @@ use std::{cmp::Reverse, sync::Arc};
 ///   Nothing else moves, whatever the order in which they came. Readiness by a probe and ejection move nothing.
 /// - Each endpoint is used by about equally many clients: as even as chance, so with a thousand clients at each the most
 ///   used has about a tenth more than the mean. Names of clients differ, or they all use the same.
-/// - The few are found anew when the set changes, by the first pick after it, in 20 µs for a thousand.
+/// - The few are found anew when the set changes, by the first pick after it.
 /// - Where none of the few can be picked, the choice is that of the whole set.
 ///
 /// **Not guaranteed**: that weights give endpoints more clients: they count among the few.
