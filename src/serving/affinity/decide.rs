@@ -60,17 +60,15 @@ pub(super) fn decide(session: Session, strict: bool, members: &impl Members) -> 
 
 /// The first choice of this key among some of them; of equal scores the lesser name, so that the order does not matter.
 fn first<M: Members>(key: u64, members: &M, which: impl Fn(usize) -> bool) -> Option<usize> {
-    let mut best: Option<(u64, usize)> = None;
-    for (place, name) in members.each() {
+    let better = |best: Option<(u64, usize)>, (place, name): (usize, u64)| {
         let score = rendezvous::score(key, name);
-        let better = best.is_none_or(|(highest, other)| {
+        let wins = best.is_none_or(|(highest, other)| {
             score > highest || (score == highest && members.key(place) < members.key(other))
         });
-        if better && which(place) {
-            best = Some((score, place));
-        }
-    }
-    best.map(|(_, place)| place)
+        if wins && which(place) { Some((score, place)) } else { best }
+    };
+    // folded, since a loop asks at each step which half of the chain it is in
+    members.each().fold(None, better).map(|(_, place)| place)
 }
 
 /// In a part of a set, those that drain are gone: who else is in the part is known by its weight alone.
