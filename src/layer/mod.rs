@@ -18,6 +18,7 @@
 //! - [`shadow`]: [`ShadowLayer`], send a copy of some requests to another service; [`split`]: [`Split`], by weight
 //! - [`fault`]: [`FaultLayer`], delay and fail calls on purpose
 //! - [`cache`]: [`CacheLayer`], answers are kept and given again, within bounds
+//! - `cache::http` (feature `http`): `HttpCacheLayer`, the same as HTTP has it: freshness, `Vary`, validators
 //! - [`coalesce`]: [`CoalesceLayer`], who asks the same at the same time shares one call
 //! - [`budget`]: [`Budget`], how much extra load all the trying again may add
 //! - [`classify`]: [`Classify`], what a result says of the endpoint and of trying again
@@ -67,6 +68,8 @@ pub use admission::{Admission, AdmissionHandle, AdmissionLayer, Throttle};
 pub use breaker::{Breaker, BreakerHandle, BreakerLayer, Circuit, Forced, Trip, Window};
 pub use budget::Budget;
 pub use bulkhead::{Bulkhead, BulkheadHandle, BulkheadLayer};
+#[cfg(feature = "http")]
+pub use cache::http::{HttpCache, HttpCacheBody, HttpCacheHandle, HttpCacheLayer, HttpCacheStats};
 pub use cache::{Cache, CacheHandle, CacheLayer, CacheStats};
 pub use classify::{Classify, Standard};
 pub use coalesce::{Coalesce, CoalesceHandle, CoalesceLayer};

@@ -21,6 +21,7 @@ mod attempts;
 mod cache;
 mod drops;
 mod http;
+mod http_cache;
 mod limits;
 mod readiness;
 
