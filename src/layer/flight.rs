@@ -305,6 +305,13 @@ impl<K: Ord + Clone, T> Waiter<K, T> {
         self.led
     }
 
+    /// One more who waits for the same call, beyond the limit: it goes on when this one leaves.
+    pub(crate) fn another(&self) -> Self {
+        let ticket = Some(self.flight.aboard.waiting.lock().enter());
+        let (flights, flight, key) = (self.flights.clone(), self.flight.clone(), self.key.clone());
+        Waiter { flights, flight, key, ticket, led: false }
+    }
+
     /// The outcome, shared by all.
     pub(crate) fn poll_shared(&mut self, cx: &mut Context<'_>) -> Poll<Result<Arc<T>>> {
         let Some(ticket) = self.ticket else { return Poll::Pending }; // polled after it was over: no answer is owed

@@ -3,6 +3,9 @@
 use std::{fs, path::PathBuf};
 
 #[allow(dead_code, reason = "a test calls its story, not its main")]
+#[path = "../../examples/cache.rs"]
+mod cache;
+#[allow(dead_code, reason = "a test calls its story, not its main")]
 #[path = "../../examples/pod.rs"]
 mod pod;
 #[allow(dead_code, reason = "a test calls its story, not its main")]
@@ -27,6 +30,11 @@ fn told(name: &str, story: seedpod::Result<String>) {
 #[test]
 fn replicas_tells_its_story() {
     told("replicas", replicas::story());
+}
+
+#[test]
+fn cache_tells_its_story() {
+    told("cache", cache::story());
 }
 
 #[test]

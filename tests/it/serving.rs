@@ -22,6 +22,7 @@ mod cache;
 mod drops;
 mod http;
 mod http_cache;
+mod idempotency;
 mod limits;
 mod readiness;
 

@@ -11,21 +11,21 @@ use std::{
     task::{Context, Poll},
 };
 
-/// The body of an answer that has come through [`HttpCacheLayer`](super::HttpCacheLayer): kept bytes, or what comes from
-/// the service, as it comes.
-pub struct HttpCacheBody<B> {
+/// The body of an answer that has come through a layer which keeps answers: kept bytes, or what comes from the service,
+/// as it comes.
+pub struct KeptBody<B> {
     first: Bytes,
     rest: Option<Pin<Box<B>>>,
     trailers: Option<HeaderMap>,
 }
 
-impl<B: Body<Data = Bytes>> HttpCacheBody<B> {
-    pub(super) fn kept(bytes: Bytes, trailers: Option<HeaderMap>) -> Self {
-        HttpCacheBody { first: bytes, rest: None, trailers }
+impl<B: Body<Data = Bytes>> KeptBody<B> {
+    pub(crate) fn kept(bytes: Bytes, trailers: Option<HeaderMap>) -> Self {
+        KeptBody { first: bytes, rest: None, trailers }
     }
 
-    pub(super) fn passing(body: B) -> Self {
-        HttpCacheBody { first: Bytes::new(), rest: Some(Box::pin(body)), trailers: None }
+    pub(crate) fn passing(body: B) -> Self {
+        KeptBody { first: Bytes::new(), rest: Some(Box::pin(body)), trailers: None }
     }
 }
 
@@ -33,7 +33,7 @@ impl<B: Body<Data = Bytes>> HttpCacheBody<B> {
 pub(crate) enum Read<B> {
     Whole(Bytes, Option<HeaderMap>),
     /// There is more; nothing of it is lost.
-    Longer(HttpCacheBody<B>),
+    Longer(KeptBody<B>),
 }
 
 /// Reads a body to its end, or up to this many bytes.
@@ -42,7 +42,7 @@ where
     B: Body<Data = Bytes>,
     B::Error: Into<BoxError> + 'static,
 {
-    let longer = |first, rest| Ok(Read::Longer(HttpCacheBody { first, rest: Some(rest), trailers: None }));
+    let longer = |first, rest| Ok(Read::Longer(KeptBody { first, rest: Some(rest), trailers: None }));
     let mut body = Box::pin(body);
     if body.size_hint().lower() > u64::try_from(limit).unwrap_or(u64::MAX) {
         return longer(Bytes::new(), body);
@@ -76,7 +76,7 @@ fn joined(first: Bytes, more: BytesMut) -> Bytes {
     all.freeze()
 }
 
-impl<B> Body for HttpCacheBody<B>
+impl<B> Body for KeptBody<B>
 where
     B: Body<Data = Bytes>,
     B::Error: Into<BoxError> + 'static,
@@ -114,15 +114,15 @@ where
     }
 }
 
-impl<B> Default for HttpCacheBody<B> {
+impl<B> Default for KeptBody<B> {
     fn default() -> Self {
-        HttpCacheBody { first: Bytes::new(), rest: None, trailers: None }
+        KeptBody { first: Bytes::new(), rest: None, trailers: None }
     }
 }
 
-impl<B> fmt::Debug for HttpCacheBody<B> {
+impl<B> fmt::Debug for KeptBody<B> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let rest = if self.rest.is_some() { ", and what comes" } else { "" };
-        write!(f, "HttpCacheBody({} bytes{rest})", self.first.len())
+        write!(f, "KeptBody({} bytes{rest})", self.first.len())
     }
 }

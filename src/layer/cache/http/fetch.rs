@@ -1,7 +1,7 @@
 //! One call of the service: what comes of it is kept where it may be, and otherwise is for one alone.
 
 use super::{
-    HttpCacheBody, Key, Read, Settings, Shared, Stored,
+    KeptBody, Key, Read, Settings, Shared, Stored,
     directives::Asked,
     read,
     rules::{Times, is_error},
@@ -23,7 +23,7 @@ pub(super) enum Fetched<B> {
     /// For all to whom it may be given; with what status the service answered.
     Whole { answer: Arc<Stored>, status: StatusCode },
     /// For the one whose request was sent.
-    Own { status: StatusCode, response: Lock<Option<Box<Response<HttpCacheBody<B>>>>> },
+    Own { status: StatusCode, response: Lock<Option<Box<Response<KeptBody<B>>>>> },
 }
 
 /// A call, as far as it is not the service's.
@@ -96,12 +96,12 @@ where
         let (parts, body) = response.into_parts();
         let status = parts.status;
         if is_error(status) && stale.is_some_and(|stale| rules.rescues(&stale.terms, &self.asked, times.came)) {
-            return Ok(own(parts, HttpCacheBody::passing(body))); // what is kept is worth more
+            return Ok(own(parts, KeptBody::passing(body))); // what is kept is worth more
         }
         let terms = rules.terms(request, &self.asked, status, &parts.headers, times);
         let read = match terms {
             Some(_) => read(body, self.settings.body).await?,
-            None => Read::Longer(HttpCacheBody::passing(body)),
+            None => Read::Longer(KeptBody::passing(body)),
         };
         match (terms, read) {
             (Some(terms), Read::Whole(bytes, trailers)) if is_complete(&parts.headers, bytes.len()) => {
@@ -115,7 +115,7 @@ where
                     self.keep(None);
                 }
                 Ok(match read {
-                    Read::Whole(bytes, trailers) => own(parts, HttpCacheBody::kept(bytes, trailers)),
+                    Read::Whole(bytes, trailers) => own(parts, KeptBody::kept(bytes, trailers)),
                     Read::Longer(body) => own(parts, body),
                 })
             }
@@ -127,7 +127,7 @@ where
     }
 }
 
-fn own<B>(parts: response::Parts, body: HttpCacheBody<B>) -> Fetched<B> {
+fn own<B>(parts: response::Parts, body: KeptBody<B>) -> Fetched<B> {
     let status = parts.status;
     Fetched::Own { status, response: Lock::new(Some(Box::new(Response::from_parts(parts, body)))) }
 }

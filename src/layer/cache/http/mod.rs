@@ -24,7 +24,7 @@ mod status;
 mod stored;
 mod url;
 
-pub use body::HttpCacheBody;
+pub use body::KeptBody;
 pub(crate) use body::{Read, read};
 pub use handle::{HttpCacheHandle, HttpCacheStats};
 pub use service::{HttpCache, HttpCaching};

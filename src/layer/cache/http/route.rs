@@ -1,7 +1,7 @@
 //! Which requests are for a cache; those that are not pass, and forget what they have changed.
 
 use super::{
-    HttpCacheBody, Shared,
+    KeptBody, Shared,
     directives::Asked,
     service::Ask,
     status::{self, Way, Why},
@@ -60,7 +60,7 @@ where
     S::Error: Into<BoxError> + 'static,
     B: Body<Data = Bytes>,
 {
-    pub(super) async fn run(self) -> Result<Response<HttpCacheBody<B>>> {
+    pub(super) async fn run(self) -> Result<Response<KeptBody<B>>> {
         let Pass { service, shared, request, url, why } = self;
         let name = {
             let mut state = shared.state.lock();
@@ -69,7 +69,7 @@ where
         };
         let safe = request.method().is_safe();
         let response = OnCall::new(S::clone(&service), request).await;
-        let mut response = response.map_err(|error| Error::adopt(error, Kind::Failed))?.map(HttpCacheBody::passing);
+        let mut response = response.map_err(|error| Error::adopt(error, Kind::Failed))?.map(KeptBody::passing);
         if let Some(url) = url.filter(|_| !safe)
             && (response.status().is_success() || response.status().is_redirection())
         {

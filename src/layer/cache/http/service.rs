@@ -1,7 +1,7 @@
 //! The call through the cache: what is kept, what is good still, one call for all who want it, or one's own.
 
 use super::{
-    HttpCacheBody, HttpCacheLayer, Key, Settings, Shared, Stored,
+    HttpCacheLayer, KeptBody, Key, Settings, Shared, Stored,
     directives::Asked,
     fetch::{Fetch, Fetched},
     route::Route,
@@ -65,7 +65,7 @@ where
     B: Body<Data = Bytes> + Send + 'static,
     B::Error: Into<BoxError> + 'static,
 {
-    type Response = Response<HttpCacheBody<B>>;
+    type Response = Response<KeptBody<B>>;
     type Error = Error;
     type Future = HttpCaching<S, Req, B>;
 
@@ -88,7 +88,7 @@ pub struct HttpCaching<S, Req, B> {
 #[expect(clippy::large_enum_variant, reason = "what is kept is given without an allocation")]
 enum At<S, Req, B> {
     Start(Option<(Arc<S>, Arc<Shared<B>>, Request<Req>)>),
-    Running(BoxFuture<'static, Result<Response<HttpCacheBody<B>>>>),
+    Running(BoxFuture<'static, Result<Response<KeptBody<B>>>>),
 }
 
 impl<S, Req, B> Unpin for HttpCaching<S, Req, B> {}
@@ -102,7 +102,7 @@ where
     B: Body<Data = Bytes> + Send + 'static,
     B::Error: Into<BoxError> + 'static,
 {
-    type Output = Result<Response<HttpCacheBody<B>>>;
+    type Output = Result<Response<KeptBody<B>>>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         if let At::Start(start) = &mut self.at {
@@ -153,17 +153,17 @@ impl<S, Req, B> Ask<S, Req, B> {
 }
 
 impl<S, Req, B: Body<Data = Bytes>> Ask<S, Req, B> {
-    fn give(&self, settings: &Settings, answer: &Stored, way: Way) -> Response<HttpCacheBody<B>> {
+    fn give(&self, settings: &Settings, answer: &Stored, way: Way) -> Response<KeptBody<B>> {
         let now = settings.clock.now();
         let has_it = answer.is_at_client(&self.head.headers);
         let mut response = if has_it {
-            let mut response = Response::new(HttpCacheBody::default());
+            let mut response = Response::new(KeptBody::default());
             (*response.status_mut(), *response.headers_mut()) = (StatusCode::NOT_MODIFIED, answer.unmodified());
             response
         } else {
             let body = match self.head.method {
-                Method::HEAD => HttpCacheBody::default(),
-                _ => HttpCacheBody::kept(answer.body.clone(), answer.trailers.clone()),
+                Method::HEAD => KeptBody::default(),
+                _ => KeptBody::kept(answer.body.clone(), answer.trailers.clone()),
             };
             let mut response = Response::new(body);
             (*response.status_mut(), *response.headers_mut()) = (answer.status, answer.headers.clone());
@@ -181,7 +181,7 @@ impl<S, Req, B: Body<Data = Bytes>> Ask<S, Req, B> {
     }
 
     /// Gives what is kept in place of a failure, where it may be.
-    fn rescue(&self, missing: &Missing, status: Option<StatusCode>) -> Option<Response<HttpCacheBody<B>>> {
+    fn rescue(&self, missing: &Missing, status: Option<StatusCode>) -> Option<Response<KeptBody<B>>> {
         let stale = missing.stale.as_ref()?;
         let settings = {
             let mut state = self.shared.state.lock();
@@ -206,7 +206,7 @@ where
     B::Error: Into<BoxError> + 'static,
 {
     /// What there is for it now; counts what is given.
-    fn look(&self) -> Result<Response<HttpCacheBody<B>>, Missing> {
+    fn look(&self) -> Result<Response<KeptBody<B>>, Missing> {
         let (settings, group) = {
             let mut state = self.shared.state.lock();
             let group = state.store.get(&self.url).cloned();
@@ -242,7 +242,7 @@ where
             return Ok(response);
         }
         if self.asked.only_if_cached {
-            let mut response = Response::new(HttpCacheBody::default());
+            let mut response = Response::new(KeptBody::default());
             *response.status_mut() = StatusCode::GATEWAY_TIMEOUT; // §5.2.1.7
             status::add(response.headers_mut(), &settings.name, Way::OnlyIfCached, None);
             return Ok(response);
@@ -287,7 +287,7 @@ where
         }
     }
 
-    async fn run(self, mut missing: Missing) -> Result<Response<HttpCacheBody<B>>> {
+    async fn run(self, mut missing: Missing) -> Result<Response<KeptBody<B>>> {
         if self.head.method == Method::HEAD {
             return self.head(missing).await;
         }
@@ -344,7 +344,7 @@ where
     }
 
     /// HEAD goes on as it is; where its answer speaks of another one than is kept, that is forgotten (§4.3.5).
-    async fn head(self, missing: Missing) -> Result<Response<HttpCacheBody<B>>> {
+    async fn head(self, missing: Missing) -> Result<Response<KeptBody<B>>> {
         let request = Request::from_parts(self.head.clone(), Req::default());
         let response = match OnCall::new(S::clone(&self.service), request).await {
             Ok(response) => response,
@@ -371,7 +371,7 @@ where
             state.stats.passed += 1;
             state.settings.name.clone()
         };
-        let mut response = response.map(HttpCacheBody::passing);
+        let mut response = response.map(KeptBody::passing);
         let way = Way::Forwarded { why: missing.why, status: Some(status), collapsed: false };
         status::add(response.headers_mut(), &name, way, None);
         Ok(response)

@@ -77,7 +77,7 @@ fn request(method: &str, path: &str, headers: &[&str]) -> Request<Full<Bytes>> {
 }
 
 /// The status, the body, and what `Cache-Status` says.
-async fn told(response: Response<HttpCacheBody<Answer>>) -> (u16, String, String) {
+async fn told(response: Response<KeptBody<Answer>>) -> (u16, String, String) {
     let said = response.headers()["cache-status"].to_str().unwrap().to_owned();
     let status = response.status().as_u16();
     let body = response.into_body().collect().await.unwrap().to_bytes();
