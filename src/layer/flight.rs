@@ -238,11 +238,19 @@ impl<K: Ord + Clone, T> Flights<K, T> {
 
     /// Lets nobody else join the calls under way: of this key, or all. Those who wait for them go on.
     pub(crate) fn recall(&self, key: Option<&K>) {
+        if let Some(key) = key {
+            return self.recall_from(key, |other| other == key);
+        }
+        let recalled = std::mem::take(&mut self.held.lock().flights);
+        recalled.values().for_each(|flight| flight.aboard.recalled.store(true, SeqCst));
+    }
+
+    /// As [`recall`](Self::recall), of all keys from this one on that are alike.
+    pub(crate) fn recall_from(&self, first: &K, alike: impl Fn(&K) -> bool) {
         let mut held = self.held.lock();
-        let recalled: Vec<_> = match key {
-            Some(key) => held.flights.remove(key).into_iter().collect(),
-            None => std::mem::take(&mut held.flights).into_values().collect(),
-        };
+        let keys: Vec<K> =
+            held.flights.range(first..).map(|(key, _)| key).take_while(|key| alike(key)).cloned().collect();
+        let recalled: Vec<_> = keys.iter().filter_map(|key| held.flights.remove(key)).collect();
         recalled.iter().for_each(|flight| flight.aboard.recalled.store(true, SeqCst));
     }
 
@@ -295,6 +303,13 @@ impl<K: Ord + Clone, T> Waiter<K, T> {
     /// Whether it was the first.
     pub(crate) fn led(&self) -> bool {
         self.led
+    }
+
+    /// One more who waits for the same call, beyond the limit: it goes on when this one leaves.
+    pub(crate) fn another(&self) -> Self {
+        let ticket = Some(self.flight.aboard.waiting.lock().enter());
+        let (flights, flight, key) = (self.flights.clone(), self.flight.clone(), self.key.clone());
+        Waiter { flights, flight, key, ticket, led: false }
     }
 
     /// The outcome, shared by all.

@@ -18,6 +18,8 @@
 //! - [`shadow`]: [`ShadowLayer`], send a copy of some requests to another service; [`split`]: [`Split`], by weight
 //! - [`fault`]: [`FaultLayer`], delay and fail calls on purpose
 //! - [`cache`]: [`CacheLayer`], answers are kept and given again, within bounds
+//! - `cache::http` (feature `http`): `HttpCacheLayer`, the same as HTTP has it: freshness, `Vary`, validators
+//! - [`idempotency`]: [`IdempotencyLayer`], a repeated request gets the first answer
 //! - [`coalesce`]: [`CoalesceLayer`], who asks the same at the same time shares one call
 //! - [`budget`]: [`Budget`], how much extra load all the trying again may add
 //! - [`classify`]: [`Classify`], what a result says of the endpoint and of trying again
@@ -49,6 +51,7 @@ mod gate;
 pub mod hedge;
 #[cfg(feature = "http")]
 pub mod http;
+pub mod idempotency;
 #[cfg(feature = "http")]
 pub mod idle;
 pub mod limit;
@@ -67,6 +70,8 @@ pub use admission::{Admission, AdmissionHandle, AdmissionLayer, Throttle};
 pub use breaker::{Breaker, BreakerHandle, BreakerLayer, Circuit, Forced, Trip, Window};
 pub use budget::Budget;
 pub use bulkhead::{Bulkhead, BulkheadHandle, BulkheadLayer};
+#[cfg(feature = "http")]
+pub use cache::http::{HttpCache, HttpCacheHandle, HttpCacheLayer, HttpCacheStats, KeptBody};
 pub use cache::{Cache, CacheHandle, CacheLayer, CacheStats};
 pub use classify::{Classify, Standard};
 pub use coalesce::{Coalesce, CoalesceHandle, CoalesceLayer};
@@ -75,6 +80,12 @@ pub use fault::{Fault, FaultHandle, FaultLayer, Injection};
 pub use hedge::{Hedge, HedgeHandle, HedgeLayer};
 #[cfg(feature = "http")]
 pub use http::HttpStatus;
+#[cfg(feature = "http")]
+pub use idempotency::http::{HttpIdempotency, HttpIdempotencyLayer, HttpSuccess, KeptAnswer};
+pub use idempotency::{
+    Claim, Held, Idempotency, IdempotencyHandle, IdempotencyKey, IdempotencyLayer, IdempotencyMemory, IdempotencyStats,
+    IdempotencyStore,
+};
 #[cfg(feature = "http")]
 pub use idle::{Idle, IdleBody, IdleHandle, IdleLayer};
 pub use limit::{ConcurrencyLimit, ConcurrencyLimitHandle, ConcurrencyLimitLayer, Limited};

@@ -5,6 +5,9 @@ use std::{fs, path::PathBuf};
 #[path = "../../examples/overload/story.rs"]
 mod overload;
 #[allow(dead_code, reason = "a test calls its story, not its main")]
+#[path = "../../examples/cache.rs"]
+mod cache;
+#[allow(dead_code, reason = "a test calls its story, not its main")]
 #[path = "../../examples/pod.rs"]
 mod pod;
 #[allow(dead_code, reason = "a test calls its story, not its main")]
@@ -40,6 +43,11 @@ fn replicas_tells_its_story() {
 #[test]
 fn sticky_tells_its_story() {
     told("sticky", sticky::story());
+}
+
+#[test]
+fn cache_tells_its_story() {
+    told("cache", cache::story());
 }
 
 #[test]

@@ -22,6 +22,8 @@ mod cache;
 mod drops;
 mod ejection;
 mod http;
+mod http_cache;
+mod idempotency;
 mod limits;
 mod probes;
 mod readiness;

@@ -1,3 +1,5 @@
+//! How much is refused, by the counts and in a service.
+
 use super::*;
 use tower::{ServiceExt, service_fn};
 

@@ -13,6 +13,8 @@ use crate::base::{
 use std::{fmt, hash::Hash, time::Duration};
 use tower::{Layer, Service};
 
+#[cfg(feature = "http")]
+pub mod http;
 mod service;
 mod store;
 

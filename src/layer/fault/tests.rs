@@ -1,3 +1,5 @@
+//! What is injected, and when it ends.
+
 use super::*;
 use futures::poll;
 use tower::{ServiceExt, service_fn};

@@ -1,3 +1,5 @@
+//! The shell, with time paused.
+
 use super::*;
 use futures::{FutureExt, future::join_all, poll};
 use tower::service_fn;

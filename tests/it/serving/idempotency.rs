@@ -1,0 +1,141 @@
+//! Idempotency keys: the rule of readiness, nothing left behind by who is dropped, and the header over HTTP.
+
+use super::{
+    drops::{Slow, drop_after_k, oneshot},
+    *,
+};
+use ::http::{Request as Ask, Response};
+use bytes::Bytes;
+use futures::future::join_all;
+use http_body_util::{BodyExt, Full};
+use seedpod::{
+    layer::{HttpIdempotencyLayer, IdempotencyKey, IdempotencyLayer},
+    testing::readiness::{Probe, check},
+};
+
+fn key(request: &Request<u32>) -> Option<IdempotencyKey> {
+    Some(IdempotencyKey::new("order").of(request.message()))
+}
+
+#[tokio::test(start_paused = true)]
+async fn idempotency_keeps_the_rule_of_readiness_with_and_without_a_key() {
+    let request = || Request::new(7).idempotent();
+    // no answer is kept, so that every call reaches the probe
+    let none = |_: Result<&u32, &Error>| Outcome::Failure;
+    let keyed = check(request, Request::into_message, |probe: Probe<Request<u32>, u32>| {
+        IdempotencyLayer::by(key).classify(none).layer(probe)
+    });
+    let report = keyed.await.unwrap();
+    assert!(report.calls > 5 && report.cancelled > 0 && report.clones <= report.calls + 3, "{report:?}");
+    let passing = check(request, Request::into_message, |probe: Probe<Request<u32>, u32>| {
+        IdempotencyLayer::by(|_: &Request<u32>| None).layer(probe)
+    });
+    passing.await.unwrap();
+
+    type Http = Probe<Ask<Full<Bytes>>, Response<Full<Bytes>>>;
+    for headers in [&["k"][..], &[]] {
+        let post = || {
+            let post = headers.iter().fold(Ask::post("/"), |post, key| post.header("idempotency-key", *key));
+            post.body(Full::<Bytes>::from("5 EUR")).unwrap()
+        };
+        let answer = |_| Response::builder().status(404).body(Full::<Bytes>::from("no")).unwrap();
+        let report = check(post, answer, |probe: Http| HttpIdempotencyLayer::new().layer(probe)).await.unwrap();
+        assert!(report.calls > 5 && report.cancelled > 0, "{report:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn keyed_calls_dropped_after_any_number_of_polls_leave_no_claim_no_flight_and_no_waiter() {
+    let slow = Slow::new();
+    for pair in [false, true] {
+        let layer = IdempotencyLayer::by(key).window(Duration::ZERO);
+        let (service, handle) = (layer.layer(slow.clone()), layer.handle());
+        let check = |polls| {
+            let stats = handle.stats();
+            let left = (stats.in_flight, stats.waiting, stats.held.claims, stats.held.bytes, slow.working.load(SeqCst));
+            assert_eq!(left, (0, 0, 0, 0, 0), "after {polls} polls");
+        };
+        if pair {
+            drop_after_k(|| async { tokio::join!(oneshot(&service), oneshot(&service)) }, check).await;
+        } else {
+            drop_after_k(|| oneshot(&service), check).await;
+        }
+    }
+}
+
+/// Counts orders; the body says what becomes of them.
+fn orders(
+    count: &Arc<AtomicU32>,
+) -> impl Service<Ask<Full<Bytes>>, Response = Response<Full<Bytes>>, Error = Error, Future: Send>
++ Clone
++ Send
++ Sync
++ 'static
++ use<> {
+    let count = count.clone();
+    service_fn(move |request: Ask<Full<Bytes>>| {
+        let count = count.clone();
+        async move {
+            time::sleep(10 * MILLI).await;
+            let body = request.into_body().collect().await.unwrap().to_bytes();
+            let number = count.fetch_add(1, SeqCst) + 1;
+            let (status, size) = match &*body {
+                b"refuse" => (422, 1),
+                b"break" => (503, 1),
+                b"large" => (201, 5_000),
+                _ => (201, 1),
+            };
+            let answer = Response::builder().status(status).header("x-order", number.to_string());
+            Ok(answer.body(Full::from(number.to_string().repeat(size))).unwrap())
+        }
+    })
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_post_with_the_header_is_carried_out_once_and_answered_alike() {
+    let count = Arc::new(AtomicU32::new(0));
+    let layer = HttpIdempotencyLayer::new().body(1_000);
+    let service = layer.layer(orders(&count));
+    let send = async |method: &str, headers: &[(&str, &str)], body: &str| {
+        let request = headers
+            .iter()
+            .fold(Ask::builder().method(method).uri("/orders"), |all, (name, value)| all.header(*name, *value));
+        let request = request.body(Full::<Bytes>::from(body.to_owned())).unwrap();
+        let answer = service.clone().oneshot(request).await.unwrap();
+        let status = answer.status().as_u16();
+        (status, String::from_utf8(answer.into_body().collect().await.unwrap().to_bytes().to_vec()).unwrap())
+    };
+    let seven = [("idempotency-key", "\"7\"")];
+    let answers = join_all((0..100).map(|_| send("POST", &seven, "apple"))).await;
+    assert!(answers.iter().all(|answer| *answer == (201, "1".into())), "{answers:?}");
+    assert_eq!(send("POST", &[("idempotency-key", "7")], "apple").await, (201, "1".into()), "with or without quotes");
+    assert_eq!(send("POST", &seven, "pear").await.0, 422);
+    assert_eq!(send("PATCH", &seven, "apple").await.0, 422);
+    let other = [seven[0], ("authorization", "Bearer other")];
+    assert_eq!(send("POST", &other, "apple").await, (201, "2".into()), "another user's key is another key");
+
+    for (status, counts) in [(503, "3"), (503, "4")] {
+        assert_eq!(send("POST", &[("idempotency-key", "8")], "break").await, (status, counts.into()), "not kept");
+    }
+    let large = send("POST", &[("idempotency-key", "9")], "large").await;
+    assert_eq!((large.0, large.1.contains("carried out")), (502, true));
+    assert_eq!((send("POST", &[("idempotency-key", "9")], "large").await, count.load(SeqCst)), (large, 5), "only once");
+
+    for (headers, body, status) in [
+        (&[("idempotency-key", "")][..], "", 400),
+        (&[("idempotency-key", &*"x".repeat(256))], "", 400),
+        (&[("idempotency-key", "1"), ("idempotency-key", "2")], "", 400),
+        (&[("idempotency-key", "1")], &*"x".repeat(1_001), 413),
+        (&[], "no key", 201),
+        (&[], "no key", 201),
+    ] {
+        assert_eq!(send("POST", headers, body).await.0, status, "{headers:?}");
+    }
+    assert_eq!((send("PUT", &seven, "apple").await.0, count.load(SeqCst)), (201, 8), "a PUT needs none");
+    let required = HttpIdempotencyLayer::new().required().layer(orders(&count));
+    let answer = required.oneshot(Ask::post("/").body(Full::<Bytes>::default()).unwrap()).await.unwrap();
+    assert_eq!(
+        (answer.status().as_u16(), &answer.headers()["content-type"]),
+        (400, &"application/problem+json".parse().unwrap())
+    );
+}
