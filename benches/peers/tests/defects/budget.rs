@@ -1,69 +1,57 @@
 //! tower's budget looks whether there is enough, then takes: threads that look at the same time all take.
 
 use std::{
-    hint::spin_loop,
-    sync::atomic::{AtomicU64, AtomicUsize, Ordering::SeqCst},
+    sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst},
     thread,
+    time::{Duration, Instant},
 };
-use tower::retry::budget::Budget as _;
+use tower::retry::budget::{Budget as _, TpsBudget};
 
 const THREADS: usize = 4;
-const ALLOWED: u64 = 10;
-const ROUNDS: usize = 50_000;
+/// What both allow beside what is deposited.
+const FLOOR: u64 = 10;
 
-/// All wait here for each other, spinning, so that they leave together.
-#[derive(Default)]
-struct Line(AtomicUsize);
-
-impl Line {
-    /// Waits for the others, for the nth time.
-    fn wait(&self, nth: usize) {
-        self.0.fetch_add(1, SeqCst);
-        for spins in 0_u32.. {
-            if self.0.load(SeqCst) >= nth * THREADS {
-                return;
-            }
-            if spins.is_multiple_of(256) { thread::yield_now() } else { spin_loop() }
-        }
-    }
-}
-
-/// Each round, threads spend one new budget together. The first round in which they got more than was allowed.
-fn overspends<B: Sync + Send>(budget: impl Fn() -> B, withdraw: impl Fn(&B) -> bool + Sync) -> Option<(usize, u64)> {
-    let budgets: Vec<B> = (0..ROUNDS).map(|_| budget()).collect();
-    let (spent, line): (Vec<AtomicU64>, Line) = ((0..ROUNDS).map(|_| AtomicU64::new(0)).collect(), Line::default());
+/// Threads deposit one and take all that they get, over and over, for at most so long. Whether at any moment more had been
+/// taken than had ever been there.
+fn is_overspent(most: Duration, deposit: impl Fn() + Sync, withdraw: impl Fn() -> bool + Sync) -> bool {
+    let (deposited, taken, seen) = (AtomicU64::new(0), AtomicU64::new(0), AtomicBool::new(false));
+    let end = Instant::now() + most;
     thread::scope(|scope| {
         for _ in 0..THREADS {
             scope.spawn(|| {
-                for round in 0..ROUNDS {
-                    line.wait(2 * round + 1);
-                    while withdraw(&budgets[round]) {
-                        spent[round].fetch_add(1, SeqCst);
-                    }
-                    line.wait(2 * round + 2);
-                    if spent[round].load(SeqCst) > ALLOWED {
-                        break; // all see the same
+                while !seen.load(SeqCst) && Instant::now() < end {
+                    deposited.fetch_add(1, SeqCst); // before it is there
+                    deposit();
+                    while withdraw() {
+                        let taken = taken.fetch_add(1, SeqCst) + 1; // after it has been taken
+                        if taken > FLOOR + deposited.load(SeqCst) {
+                            seen.store(true, SeqCst);
+                        }
                     }
                 }
             });
         }
     });
-    let spent = spent.into_iter().map(AtomicU64::into_inner);
-    spent.enumerate().find(|(_, spent)| *spent > ALLOWED)
+    assert!(taken.load(SeqCst) > 10 * FLOOR);
+    seen.into_inner()
 }
 
 #[test]
 fn ours_is_never_overspent_by_threads_that_race() {
-    let now = seedpod::base::time::now();
-    let ours = || seedpod::layer::Budget::new(1, 0); // ten seconds of one a second
-    assert_eq!(overspends(ours, |budget| budget.withdraw(now)), None);
+    let (budget, now) = (seedpod::layer::Budget::new(1, 100), seedpod::base::time::now());
+    assert_eq!(budget.left(now), FLOOR);
+    assert!(!is_overspent(Duration::from_secs(3), || budget.deposit(now), || budget.withdraw(now)));
 }
 
 #[test]
 fn towers_is_overspent() {
-    let towers = || tower::retry::budget::TpsBudget::new(std::time::Duration::from_secs(10), 1, 0.0);
-    let alone = towers();
-    assert_eq!((0..100).filter(|_| alone.withdraw()).count() as u64, ALLOWED);
-    let seen = overspends(towers, |budget| budget.withdraw());
-    assert!(seen.is_some(), "{ROUNDS} rounds of {THREADS} threads, never more than {ALLOWED}");
+    let budget = || TpsBudget::new(Duration::from_secs(10), 1, 1.0);
+    let alone = budget();
+    assert_eq!((0..100).filter(|_| alone.withdraw()).count() as u64, FLOOR);
+    // a budget lasts less than its ten seconds
+    let seen = (0..10).any(|_| {
+        let raced = budget();
+        is_overspent(Duration::from_secs(5), || raced.deposit(), || raced.withdraw())
+    });
+    assert!(seen);
 }
