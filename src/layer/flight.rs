@@ -358,5 +358,8 @@ impl<K: Ord + Clone, T> Drop for Waiter<K, T> {
     }
 }
 
+#[cfg(all(test, seedpod_loom))]
+mod loom_model;
+
 #[cfg(test)]
 mod tests;

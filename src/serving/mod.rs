@@ -26,6 +26,8 @@ pub mod endpoints;
 pub mod erased;
 mod ewma;
 pub mod load;
+#[cfg(seedpod_loom)]
+mod loom_swap;
 pub mod pick;
 mod rendezvous;
 pub mod replicas;
