@@ -1,6 +1,9 @@
-//! The lock and the atomics, named in this one place: a model checker such as loom replaces this file alone, and checks
-//! the shipped ones above it. None is wired in yet.
+//! The lock, the atomics and the pointer that counts, named in this one place: built with `--cfg seedpod_loom` they are
+//! loom's, which runs the shipped files above through every interleaving.
 
+#[cfg(seedpod_loom)]
+use loom::sync as imp;
+#[cfg(not(seedpod_loom))]
 use std::sync as imp;
 
 #[expect(clippy::disallowed_types, reason = "this is the one place that wraps them")]
@@ -11,17 +14,12 @@ mod lock {
     /// A lock that ignores poisoning: nothing in this crate runs foreign code while it holds one, so a panic elsewhere
     /// cannot leave what it guards half changed.
     #[derive(Default)]
-    pub struct Lock<T>(imp::Mutex<T>);
+    pub struct Lock<T>(pub(super) imp::Mutex<T>);
 
     /// Access to what a [`Lock`] guards, until dropped. Never held across an await.
     pub type Guard<'a, T> = imp::MutexGuard<'a, T>;
 
     impl<T> Lock<T> {
-        /// A lock around this value.
-        pub const fn new(value: T) -> Self {
-            Lock(imp::Mutex::new(value))
-        }
-
         /// Waits for the lock.
         pub fn lock(&self) -> Guard<'_, T> {
             self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
@@ -37,12 +35,40 @@ mod lock {
 
 pub use lock::{Guard, Lock};
 
+#[cfg(not(seedpod_loom))]
+#[expect(clippy::disallowed_types, reason = "it belongs to the wrapper")]
+mod new {
+    use super::{Lock, imp};
+
+    impl<T> Lock<T> {
+        /// A lock around this value.
+        pub const fn new(value: T) -> Self {
+            Lock(imp::Mutex::new(value))
+        }
+    }
+}
+
+#[cfg(seedpod_loom)]
+mod new {
+    use super::{Lock, imp};
+
+    impl<T> Lock<T> {
+        /// A lock around this value. Not constant: loom counts it among the objects of a run.
+        pub fn new(value: T) -> Self {
+            Lock(imp::Mutex::new(value))
+        }
+    }
+}
+
 /// The atomics, under the names of `std::sync::atomic`.
 pub mod atomic {
     pub use super::imp::atomic::{AtomicBool, AtomicI32, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 }
 
-pub use imp::Arc;
+pub use std::sync::Arc;
+
+/// An `Arc` whose count is itself a datum: loom's where it checks, unlike [`Arc`].
+pub use imp::Arc as Counted;
 
 #[cfg(test)]
 mod tests {

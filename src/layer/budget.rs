@@ -195,6 +195,9 @@ fn of(word: u64) -> u32 {
     (word >> 32) as u32
 }
 
+#[cfg(all(test, seedpod_loom))]
+mod loom_model;
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -373,5 +373,8 @@ impl<K: Ord + Clone, T> Drop for Waiter<K, T> {
     }
 }
 
+#[cfg(all(test, seedpod_loom))]
+mod loom_model;
+
 #[cfg(test)]
 mod tests;

@@ -5,7 +5,7 @@ use super::{
     load::Cell,
     snapshot::{About, Endpoint, Snapshot},
 };
-use crate::base::{hash, sync::Arc as CellArc, time};
+use crate::base::{hash, sync::Counted as CellArc, time};
 use std::{fmt, sync::Arc};
 
 /// Changes to a set of endpoints, to be applied in one step: [`Endpoints::update`](super::Endpoints::update).

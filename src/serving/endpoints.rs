@@ -1,5 +1,7 @@
 //! A set of endpoints that changes while requests flow.
 
+#[cfg(seedpod_loom)]
+use super::loom_swap::{ArcSwap, Guard};
 use super::{
     Attributes, Changes, Description, Detector, SlowStart,
     load::{Cell, state},
@@ -13,7 +15,8 @@ use crate::base::{
     },
     time::{self, sleep},
 };
-use arc_swap::ArcSwap;
+#[cfg(not(seedpod_loom))]
+use arc_swap::{ArcSwap, Guard};
 use std::{
     fmt,
     pin::pin,
@@ -218,7 +221,7 @@ impl<S> Endpoints<S> {
 
     /// The snapshot of now, for a short look.
     #[inline(always)]
-    pub(crate) fn current(&self) -> arc_swap::Guard<Arc<Snapshot<S>>> {
+    pub(crate) fn current(&self) -> Guard<Arc<Snapshot<S>>> {
         self.shared.current.load()
     }
 
@@ -350,6 +353,9 @@ impl<S> fmt::Debug for Endpoints<S> {
         write!(f, "Endpoints({}: {} in version {})", self.name(), self.len(), self.version())
     }
 }
+
+#[cfg(all(test, seedpod_loom))]
+mod loom_model;
 
 #[cfg(test)]
 mod tests {

@@ -8,7 +8,7 @@ use super::{
 use crate::base::{
     Outcome,
     sync::{
-        Arc,
+        Counted as Arc,
         atomic::{AtomicI32, AtomicU32, AtomicU64, Ordering::Relaxed},
     },
     time::{self, Instant},
@@ -381,6 +381,9 @@ impl fmt::Debug for Lease {
         write!(f, "Lease({})", self.key())
     }
 }
+
+#[cfg(all(test, seedpod_loom))]
+mod loom_model;
 
 #[cfg(test)]
 mod tests {

@@ -32,6 +32,8 @@ pub mod endpoints;
 pub mod erased;
 mod ewma;
 pub mod load;
+#[cfg(seedpod_loom)]
+mod loom_swap;
 mod part;
 pub mod pick;
 pub mod probes;

@@ -8,7 +8,7 @@ use super::{
     rendezvous,
     sample::Sampling,
 };
-use crate::base::{sync::Arc as CellArc, time::Instant};
+use crate::base::{sync::Counted as CellArc, time::Instant};
 use std::sync::{Arc, OnceLock};
 
 /// The set at one moment. Flat, so that a pick follows as few pointers as can be.

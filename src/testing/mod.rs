@@ -4,9 +4,11 @@
 //! it found, or fails with what it saw.
 //!
 //! - [`broker`]: the conformance suite of brokers, a function per promise
+//! - [`drops`]: does a call that is dropped leave anything behind?
 //! - [`fleet`]: clients and servers in virtual time, your stack between them
 //! - [`readiness`]: does a layer keep the rule of readiness?
 
 pub mod broker;
+pub mod drops;
 pub mod fleet;
 pub mod readiness;

@@ -2,11 +2,11 @@
 
 use std::{fs, path::PathBuf};
 
-#[path = "../../examples/overload/story.rs"]
-mod overload;
 #[allow(dead_code, reason = "a test calls its story, not its main")]
 #[path = "../../examples/cache.rs"]
 mod cache;
+#[path = "../../examples/overload/story.rs"]
+mod overload;
 #[allow(dead_code, reason = "a test calls its story, not its main")]
 #[path = "../../examples/pod.rs"]
 mod pod;

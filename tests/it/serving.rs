@@ -19,6 +19,7 @@ use tower::{Layer, Service, ServiceBuilder, ServiceExt, service_fn};
 
 mod attempts;
 mod cache;
+mod contract;
 mod drops;
 mod ejection;
 mod http;

@@ -2,8 +2,8 @@
 //!
 //! A [`Group`] is one case of a subject: ours, the bare thing and the peers, each a closure that does so many operations.
 //! Rounds go over all of them in turn, so that whatever else the machine does hits each alike. A [`Footprint`] is a case
-//! about memory: how much resident memory each thing takes, a process for each, so that none finds what another freed.
-//! Both print a table and close with one line:
+//! about memory: how much resident memory each thing takes, a process for each, so that none finds what another freed. A
+//! [`Scaling`] is one about threads. Each closes with one line:
 //!
 //! ```text
 //! verdict replicas/typed/10 ours_over_target=0.52 ahead_of_best_peer=14.1
@@ -32,11 +32,13 @@ mod measure;
 #[cfg(not(feature = "allocations"))]
 #[path = "time.rs"]
 mod measure;
+mod scaling;
 mod table;
 mod target;
 
 pub use apart::apart;
 pub use footprint::Footprint;
+pub use scaling::Scaling;
 pub use target::Target;
 
 use std::{env, hint::black_box};

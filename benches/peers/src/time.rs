@@ -32,7 +32,7 @@ pub(crate) fn measure(group: &mut Group<'_>) {
     });
 }
 
-fn setting(name: &str, default: u64) -> u64 {
+pub(crate) fn setting(name: &str, default: u64) -> u64 {
     env::var(name).ok().and_then(|value| value.parse().ok()).unwrap_or(default)
 }
 

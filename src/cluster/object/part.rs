@@ -5,8 +5,7 @@ use crate::base::{self, Error, Result, hash, sync::Lock};
 use serde::de::DeserializeOwned;
 use std::{
     any::Any,
-    hash::BuildHasherDefault,
-    sync::{Arc, OnceLock, Weak},
+    sync::{Arc, LazyLock, OnceLock, Weak},
 };
 
 /// Which part of an object a view is of.
@@ -91,9 +90,8 @@ const SWEEP_LEAST: usize = 1024;
 
 /// One table for each kind, so that a shared part has one type of view. Shared by all clusters of the process: a part
 /// never changes, so who else holds it cannot be told.
-static SPECS: [Lock<Shared>; kind::COUNT] =
-    [const { Lock::new(Shared { specs: hash::Map::with_hasher(BuildHasherDefault::new()), sweep_at: SWEEP_LEAST }) };
-        kind::COUNT];
+static SPECS: LazyLock<[Lock<Shared>; kind::COUNT]> =
+    LazyLock::new(|| std::array::from_fn(|_| Lock::new(Shared { specs: hash::Map::default(), sweep_at: SWEEP_LEAST })));
 
 impl Shared {
     fn share(&mut self, canonical: String) -> Arc<Part> {

@@ -77,7 +77,13 @@ impl PeakEwma {
 
     /// What a call to this endpoint is expected to cost: latency, times this call and those in flight by weight.
     #[inline(always)]
-    fn expected<S>(&self, among: &Among<'_, S>, place: usize, cell: &crate::base::sync::Arc<Cell>, now: u64) -> f32 {
+    fn expected<S>(
+        &self,
+        among: &Among<'_, S>,
+        place: usize,
+        cell: &crate::base::sync::Counted<Cell>,
+        now: u64,
+    ) -> f32 {
         let pending = Cell::pending(cell) as f32;
         match cell.cost(now, self.decay) {
             Some(cost) if among.sampling.is_even() => cost * (1.0 + pending),

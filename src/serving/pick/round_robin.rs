@@ -4,11 +4,14 @@ use super::{Choice, Picker};
 use crate::{
     base::{
         Seed,
-        sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed},
+        sync::atomic::{AtomicU64, Ordering::Relaxed},
     },
     serving::{Among, Draw, endpoints::Apart},
 };
-use std::{cell::Cell, sync::Arc};
+use std::{
+    cell::Cell,
+    sync::{Arc, atomic::AtomicUsize},
+};
 
 /// Each in its turn, in the order in which they came; with weights, in a sequence that spreads each one's turns evenly.
 ///

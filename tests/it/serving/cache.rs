@@ -2,7 +2,7 @@
 //! readiness, and nothing left behind by who is dropped.
 
 use super::{
-    drops::{Slow, drop_after_k, oneshot},
+    drops::{leaves_nothing, oneshot, slowly},
     *,
 };
 use futures::future::join_all;
@@ -103,26 +103,21 @@ async fn one_cache_serves_all_handles_and_all_services_that_its_layer_made() {
 
 #[tokio::test(start_paused = true)]
 async fn calls_dropped_after_any_number_of_polls_leave_no_flight_no_waiter_and_no_byte() {
-    let slow = Slow::new();
+    let slow = slowly();
     let coalesce = CoalesceLayer::by(key);
     let service = coalesce.layer(slow.clone());
     let handle = coalesce.handle();
-    let check = |polls| {
-        let left = (handle.in_flight(), handle.waiting(), slow.working.load(SeqCst));
-        assert_eq!(left, (0, 0, 0), "after {polls} polls");
-    };
-    drop_after_k(|| oneshot(&service), check).await;
-    drop_after_k(|| async { tokio::join!(oneshot(&service), oneshot(&service)) }, check).await;
+    let left = || (handle.in_flight(), handle.waiting(), slow.under_way());
+    leaves_nothing(|| oneshot(&service), left).await;
+    leaves_nothing(|| async { tokio::join!(oneshot(&service), oneshot(&service)) }, left).await;
 
     let cache = CacheLayer::by(key).ttl(Duration::ZERO).stale_while_revalidate(Duration::ZERO);
     let (service, handle) = (cache.layer(slow.clone()), cache.handle());
-    let check = |polls| {
+    let left = || {
         let stats = handle.stats();
-        let left = (stats.in_flight, stats.waiting, slow.working.load(SeqCst));
-        assert_eq!(left, (0, 0, 0), "after {polls} polls");
         handle.purge_all();
-        assert_eq!((handle.stats().entries, handle.stats().bytes), (0, 0), "after {polls} polls");
+        (stats.in_flight, stats.waiting, slow.under_way(), handle.stats().entries, handle.stats().bytes)
     };
-    drop_after_k(|| oneshot(&service), check).await;
-    drop_after_k(|| async { tokio::join!(oneshot(&service), oneshot(&service)) }, check).await;
+    leaves_nothing(|| oneshot(&service), left).await;
+    leaves_nothing(|| async { tokio::join!(oneshot(&service), oneshot(&service)) }, left).await;
 }

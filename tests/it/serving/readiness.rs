@@ -149,6 +149,7 @@ async fn layers_that_break_it_are_caught() {
         (How::LetsGo, "dropped in flight: dropping the call did not drop what was under way"),
         (How::CallsWhenDropped, "dropped before ready: it was called after the caller had given up"),
         (How::NeverCalls, "at once: the call never reached it"),
+        (How::NeverCalls, "dropped in flight: it ended without the probe"),
         (How::NeverEnds, "at once: it never ended"),
     ] {
         let error = probe(|inner| Broken { inner, how }).await.expect_err(&format!("{how:?}"));

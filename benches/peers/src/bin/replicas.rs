@@ -1,6 +1,13 @@
-//! Replicas, by least load of two: ours, by hand, tower's.
+//! Replicas, by least load of two: ours, by hand, tower's; shared by two threads; and a client of six layers.
 //!
-//! Every endpoint answers at once, so that only the choice is measured. One thread, one call in flight.
+//! Endpoints answer at once, so that only the choice and the layers are measured. One call in flight per thread.
+
+#[path = "replicas/locked.rs"]
+mod locked;
+#[path = "replicas/shared.rs"]
+mod shared;
+#[path = "replicas/stack.rs"]
+mod stack;
 
 use seedpod::{
     layer::{DeadlineLayer, Request, RetryLayer},
@@ -16,7 +23,7 @@ use std::{
 };
 use tokio::runtime::Runtime;
 use tower::{
-    Service, ServiceBuilder,
+    BoxError, Service, ServiceBuilder,
     balance::p2c::Balance,
     discover::ServiceList,
     load::{CompleteOnResponse, PeakEwma, PendingRequests},
@@ -107,9 +114,11 @@ where
     }
 }
 
-fn balance<S: Service<u64>>(services: impl Iterator<Item = S>) -> impl Service<u64, Response = S::Response>
+fn balance<S>(
+    services: impl Iterator<Item = S>,
+) -> impl Service<u64, Response = S::Response, Error = BoxError, Future: Send + Unpin> + Send
 where
-    S::Error: Into<tower::BoxError>,
+    S: Service<u64, Future: Send + Unpin, Error: Into<BoxError>> + Send + 'static,
 {
     let list: Vec<_> = services.map(|service| PendingRequests::new(service, CompleteOnResponse::default())).collect();
     Balance::new(ServiceList::new(list))
@@ -117,7 +126,7 @@ where
 
 fn fastest<S: Service<u64>>(services: impl Iterator<Item = S>) -> impl Service<u64, Response = S::Response>
 where
-    S::Error: Into<tower::BoxError>,
+    S::Error: Into<BoxError>,
 {
     let (unknown, decay_nanos) = (Duration::from_millis(30), 10e9);
     let load = |service| PeakEwma::new(service, unknown, decay_nanos, CompleteOnResponse::default());
@@ -179,5 +188,6 @@ fn main() -> std::io::Result<()> {
             .run();
     }
     by_latency(runtime);
-    Ok(())
+    shared::run()?;
+    stack::run(runtime)
 }
