@@ -2,13 +2,15 @@
 #![allow(missing_docs, reason = "criterion's macros write functions without them")]
 #![allow(clippy::expect_used, reason = "the settings here are valid")]
 
+use bytes::Bytes;
 use criterion::{Criterion, criterion_group, criterion_main};
 use futures::FutureExt;
+use http_body_util::Full;
 use seedpod::{
     base::Error,
     layer::{
-        BreakerLayer, DeadlineLayer, FaultLayer, HedgeLayer, Request, RetryLayer, ShadowLayer, Split, TimeoutLayer,
-        Trip,
+        BreakerLayer, CacheLayer, DeadlineLayer, FaultLayer, HedgeLayer, HttpCacheLayer, IdempotencyKey,
+        IdempotencyLayer, Request, RetryLayer, ShadowLayer, Split, TimeoutLayer, Trip,
     },
 };
 use std::{
@@ -17,7 +19,7 @@ use std::{
     task::{Context, Poll},
     time::Duration,
 };
-use tower::{Layer, Service, ServiceBuilder};
+use tower::{Layer, Service, ServiceBuilder, service_fn};
 
 #[derive(Clone)]
 struct Echo;
@@ -67,6 +69,9 @@ fn layers(criterion: &mut Criterion) {
     case(criterion, "split", split());
     let key = |request: &Request<u64>| request.message().to_be_bytes();
     case(criterion, "split by key", split().by_key(key));
+    case(criterion, "cache hit", CacheLayer::by(|request: &Request<u64>| Some(*request.message())).layer(Echo));
+    let key = |request: &Request<u64>| Some(IdempotencyKey::new("order-7").of(request.message()));
+    case(criterion, "idempotency hit", IdempotencyLayer::by(key).layer(Echo));
     let stack = ServiceBuilder::new()
         .layer(DeadlineLayer::new(second))
         .layer(RetryLayer::new())
@@ -77,5 +82,22 @@ fn layers(criterion: &mut Criterion) {
     case(criterion, "deadline, retry, hedge, breaker, timeout", stack);
 }
 
-criterion_group!(benches, layers);
+/// A page that is answered at once, bare and kept.
+fn pages(criterion: &mut Criterion) {
+    let page = service_fn(|_: http::Request<Full<Bytes>>| {
+        let page = http::Response::builder().header("cache-control", "max-age=3600").body(Full::from("hello"));
+        ready(page.map_err(Error::from))
+    });
+    let request = || http::Request::get("http://shop/a/page").body(Full::<Bytes>::default()).expect("a valid request");
+    let mut bare = page;
+    criterion.bench_function("layer/http, bare", |bencher| {
+        bencher.iter(|| bare.call(black_box(request())).now_or_never());
+    });
+    let mut cached = HttpCacheLayer::new().layer(page);
+    criterion.bench_function("layer/http cache hit", |bencher| {
+        bencher.iter(|| cached.call(black_box(request())).now_or_never());
+    });
+}
+
+criterion_group!(benches, layers, pages);
 criterion_main!(benches);

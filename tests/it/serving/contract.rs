@@ -8,8 +8,8 @@ use http_body_util::Full;
 use seedpod::{
     layer::{
         AdaptiveLimitLayer, AdmissionLayer, BreakerLayer, BulkheadLayer, CacheLayer, CoalesceLayer,
-        ConcurrencyLimitLayer, FaultLayer, Gradient2, HedgeLayer, IdleLayer, Rate, RateLimitLayer, ShadowLayer,
-        ShedLayer, Split, Throttle, TimeoutLayer, TotalTimeoutLayer, Trip,
+        ConcurrencyLimitLayer, FaultLayer, Gradient2, HedgeLayer, IdempotencyKey, IdempotencyLayer, IdleLayer, Rate,
+        RateLimitLayer, ShadowLayer, ShedLayer, Split, Throttle, TimeoutLayer, TotalTimeoutLayer, Trip,
     },
     testing::{
         drops,
@@ -25,6 +25,10 @@ fn request() -> Request<u32> {
 
 fn key(request: &Request<u32>) -> Option<u32> {
     Some(*request.message())
+}
+
+fn idempotency_key(request: &Request<u32>) -> Option<IdempotencyKey> {
+    Some(IdempotencyKey::new("order").of(request.message()))
 }
 
 async fn mirror(_: Request<u32>) -> Result<u32> {
@@ -78,6 +82,7 @@ contract! {
     erased: Erased, |inner| Erased::new(inner);
     fault: Fault, |inner| FaultLayer::new().layer(inner);
     hedge: Hedge, |inner| HedgeLayer::new(0.1).unwrap().layer(inner);
+    idempotency: Idempotency, |inner| IdempotencyLayer::by(idempotency_key).window(Duration::ZERO).layer(inner);
     idle: Idle, |inner| {
         let response = |number: u32| ::http::Response::new(Full::new(Bytes::copy_from_slice(&number.to_be_bytes())));
         IdleLayer::new().layer(MapResponse::new(inner, response))
@@ -143,6 +148,14 @@ fn services(folder: &Path, found: &mut BTreeSet<String>) {
     }
 }
 
+/// Services of HTTP requests, and where both probes are run over them.
+const OVER_HTTP: [(&str, &str); 4] = [
+    ("HttpCache", include_str!("http_cache.rs")),
+    ("HttpIdempotency", include_str!("idempotency.rs")),
+    ("Sticky", include_str!("sticky.rs")),
+    ("Whole", include_str!("idempotency.rs")),
+];
+
 #[test]
 fn no_layer_and_no_service_is_forgotten() {
     let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
@@ -150,7 +163,11 @@ fn no_layer_and_no_service_is_forgotten() {
     services(&src.join("layer"), &mut found);
     services(&src.join("serving"), &mut found);
     assert!(found.contains("Retry") && found.contains("Cache") && found.contains("Replicas"), "{found:?}");
-    let probed: BTreeSet<String> = PROBED.iter().map(|name| name.to_string()).collect();
+    for (name, file) in OVER_HTTP {
+        assert!(file.contains("leaves_nothing(") && file.contains("check("), "{name}");
+    }
+    let probed = PROBED.iter().chain(OVER_HTTP.iter().map(|(name, _)| name));
+    let probed: BTreeSet<String> = probed.map(|name| name.to_string()).collect();
     assert_eq!(found, probed, "what implements Service under src/layer and src/serving, and what is probed here");
 
     // a layer may also be built of other services: each layer that is public is named here
@@ -158,6 +175,7 @@ fn no_layer_and_no_service_is_forgotten() {
     let names = public.lines().filter(|line| line.starts_with("pub use ")).flat_map(|line| {
         line.split(|letter: char| !letter.is_alphanumeric()).filter(|name| name.ends_with("Layer")).collect::<Vec<_>>()
     });
-    let missing: Vec<_> = names.filter(|name| !here.contains(&format!("{name}::"))).collect();
+    let texts = || OVER_HTTP.iter().map(|(_, text)| *text).chain([here]);
+    let missing: Vec<_> = names.filter(|name| !texts().any(|text| text.contains(&format!("{name}::")))).collect();
     assert!(missing.is_empty(), "not probed here: {missing:?}");
 }

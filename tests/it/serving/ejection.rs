@@ -1,6 +1,6 @@
 //! Endpoints that fail are left out for a while: end to end, with retry and hedge in front, and whenever a call is dropped.
 
-use super::drops::{Slow, drop_after_k, oneshot};
+use super::drops::{leaves_nothing, oneshot, slowly};
 use super::*;
 use seedpod::{
     layer::HedgeLayer,
@@ -165,7 +165,7 @@ async fn a_probe_that_loses_against_its_hedge_says_nothing_and_is_made_again() {
 
 #[tokio::test(start_paused = true)]
 async fn a_probe_dropped_after_any_number_of_polls_gives_its_place_back() {
-    let slow = Slow::new();
+    let slow = slowly();
     let endpoints =
         seeded("dropped").eject(Ejection::none().failures(1).wait(MILLI).wait_max(MILLI).jitter(0.0)).unwrap();
     for key in ["a", "b"] {
@@ -174,6 +174,7 @@ async fn a_probe_dropped_after_any_number_of_polls_gives_its_place_back() {
     let (any, replicas) = (Replicas::new(endpoints.clone()), Replicas::new(endpoints.clone()).pick_by(PeakEwma::new()));
     let (any, mut made, mut back) = (any.pick_by(Random), 0, 0);
     let call = || {
+        made += 1;
         if endpoints.explain().out.is_empty() {
             back += 1;
             let picked = std::iter::from_fn(|| any.pick()).find(|picked| picked.key() == "a").unwrap();
@@ -181,13 +182,10 @@ async fn a_probe_dropped_after_any_number_of_polls_gives_its_place_back() {
         }
         oneshot(&replicas)
     };
-    drop_after_k(call, |polls| {
-        made += 1;
-        let out = endpoints.explain().out;
-        assert!(out.iter().all(|out| out.standing != Standing::Probing), "{polls}");
-        let pending = (endpoints.pending("a"), endpoints.pending("b"), slow.working.load(SeqCst));
-        assert_eq!(pending, (Some(0), Some(0), 0), "{polls}");
-    })
-    .await;
+    let left = || {
+        let probing = endpoints.explain().out.iter().filter(|out| out.standing == Standing::Probing).count();
+        (probing, endpoints.pending("a"), endpoints.pending("b"), slow.under_way())
+    };
+    leaves_nothing(call, left).await;
     assert!(made == 201 && back > 50, "{back} of {made} probes ended and brought it back");
 }

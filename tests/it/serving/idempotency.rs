@@ -1,7 +1,7 @@
 //! Idempotency keys: the rule of readiness, nothing left behind by who is dropped, and the header over HTTP.
 
 use super::{
-    drops::{Slow, drop_after_k, oneshot},
+    drops::{leaves_nothing, oneshot, slowly},
     *,
 };
 use ::http::{Request as Ask, Response};
@@ -46,19 +46,18 @@ async fn idempotency_keeps_the_rule_of_readiness_with_and_without_a_key() {
 
 #[tokio::test(start_paused = true)]
 async fn keyed_calls_dropped_after_any_number_of_polls_leave_no_claim_no_flight_and_no_waiter() {
-    let slow = Slow::new();
+    let slow = slowly();
     for pair in [false, true] {
         let layer = IdempotencyLayer::by(key).window(Duration::ZERO);
         let (service, handle) = (layer.layer(slow.clone()), layer.handle());
-        let check = |polls| {
+        let left = || {
             let stats = handle.stats();
-            let left = (stats.in_flight, stats.waiting, stats.held.claims, stats.held.bytes, slow.working.load(SeqCst));
-            assert_eq!(left, (0, 0, 0, 0, 0), "after {polls} polls");
+            (stats.in_flight, stats.waiting, stats.held.claims, stats.held.bytes, slow.under_way())
         };
         if pair {
-            drop_after_k(|| async { tokio::join!(oneshot(&service), oneshot(&service)) }, check).await;
+            leaves_nothing(|| async { tokio::join!(oneshot(&service), oneshot(&service)) }, left).await;
         } else {
-            drop_after_k(|| oneshot(&service), check).await;
+            leaves_nothing(|| oneshot(&service), left).await;
         }
     }
 }

@@ -308,18 +308,15 @@ async fn it_keeps_the_rule_of_readiness_and_leaves_nothing_behind_wherever_it_is
         .await
         .unwrap();
 
-    let slow = drops::Slow::new();
+    let slow = drops::slowly();
     let endpoints = seeded("drops");
-    let working = slow.working.clone();
+    let inner = slow.clone();
     let service = service_fn(move |_: Request<()>| {
-        let mut slow = slow.clone();
-        async move { Ok::<_, Error>(Response::new(slow.ready().await?.call(seedpod::layer::Request::new(1)).await?)) }
+        let slow = inner.clone();
+        async move { Ok::<_, Error>(Response::new(slow.oneshot(seedpod::layer::Request::new(1)).await?)) }
     });
     endpoints.insert("a", service);
     let balancer = Replicas::new(endpoints.clone()).sticky(cookie());
-    drops::drop_after_k(
-        || balancer.clone().oneshot(Request::new(())),
-        |polls| assert_eq!((endpoints.pending("a"), working.load(SeqCst)), (Some(0), 0), "after {polls}"),
-    )
-    .await;
+    let call = || balancer.clone().oneshot(Request::new(()));
+    drops::leaves_nothing(call, || (endpoints.pending("a"), slow.under_way())).await;
 }
