@@ -19,11 +19,11 @@ impl<S> Endpoints<S> {
     ///
     /// ```
     /// # tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap().block_on(async {
-    /// use seedpod::{base::{Outcome, time}, serving::{Ejection, Endpoints, Replicas}};
+    /// use seedpod::{base::{Outcome, time}, serving::{Ejection, Endpoints, Random, Replicas}};
     /// use std::time::Duration;
     ///
     /// let endpoints = Endpoints::named("cart").eject(Ejection::none().failures(3).wait(Duration::from_secs(30)).jitter(0.0))?;
-    /// let replicas = Replicas::new(endpoints.clone());
+    /// let replicas = Replicas::new(endpoints.clone()).pick_by(Random);
     /// endpoints.insert("a", ());
     /// for _ in 0..3 {
     ///     replicas.pick().unwrap().lease.complete(Outcome::Failure);
