@@ -56,7 +56,7 @@ struct Options {
 #[tokio::main]
 async fn main() -> Result {
     let options = options(std::env::args().skip(1))?;
-    let host = Net::tcp().build().host(HostOptions { ip: Some(Ipv4Addr::UNSPECIFIED.into()), ..Default::default() })?;
+    let host = machine()?;
     if options.servers.is_empty() {
         return show().await;
     }
@@ -71,6 +71,11 @@ async fn main() -> Result {
     println!("balances on http://{address}");
     tokio::signal::ctrl_c().await?;
     Ok(())
+}
+
+/// This machine on its own network: what it calls 127.0.0.1 is what everybody here does.
+fn machine() -> Result<Host> {
+    Net::tcp().build().host(HostOptions { ip: Some(Ipv4Addr::UNSPECIFIED.into()), ..Default::default() })
 }
 
 fn options(mut words: impl Iterator<Item = String>) -> Result<Options> {
@@ -209,7 +214,7 @@ where
 
 /// Three servers of its own, and callers.
 async fn show() -> Result {
-    let host = Net::tcp().build().host(HostOptions::default())?;
+    let host = machine()?;
     let ill = Arc::new(AtomicBool::new(false));
     let (mut servers, mut ends) = (Vec::new(), Vec::new());
     for name in ["a", "b", "c"] {
