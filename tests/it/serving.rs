@@ -28,7 +28,10 @@ mod idempotency;
 mod limits;
 mod probes;
 mod readiness;
+mod replay;
+mod spans;
 mod sticky;
+mod unready;
 
 const MILLI: Duration = Duration::from_millis(1);
 const SECOND: Duration = Duration::from_secs(1);

@@ -82,6 +82,8 @@ async fn one(script: Script) -> (Result<u64>, u64, Vec<(u64, bool)>, HedgeHandle
 async fn what_is_answered_before_the_delay_is_made_once() {
     let (result, took, _, handle) = one([(9, true), (1, true)]).await;
     assert_eq!((result.unwrap(), took, handle.hedged()), (1, 9, 0));
+    let (result, took, _, handle) = one([(9, false), (1, true)]).await;
+    assert_eq!((result.unwrap_err().message(), took, handle.hedged()), ("attempt 1", 9, 0), "a failure, too");
 }
 
 #[tokio::test(start_paused = true)]

@@ -62,6 +62,37 @@ async fn keyed_calls_dropped_after_any_number_of_polls_leave_no_claim_no_flight_
     }
 }
 
+#[tokio::test(start_paused = true)]
+async fn posts_dropped_after_any_number_of_polls_leave_no_claim_no_flight_and_no_waiter() {
+    let slow = slowly();
+    let beneath = slow.clone();
+    let order = service_fn(move |_: Ask<Full<Bytes>>| {
+        let slow = beneath.clone();
+        async move {
+            slow.oneshot(Request::new(1).idempotent()).await?;
+            Response::builder().status(201).body(Full::<Bytes>::from("done")).map_err(Error::from)
+        }
+    });
+    for (keyed, pair) in [(true, false), (true, true), (false, false)] {
+        let layer = HttpIdempotencyLayer::new().window(Duration::ZERO);
+        let (service, handle) = (layer.layer(order.clone()), layer.handle());
+        let left = || {
+            let stats = handle.stats();
+            (stats.in_flight, stats.waiting, stats.held.claims, stats.held.bytes, slow.under_way())
+        };
+        let call = || {
+            let post = if keyed { Ask::post("/").header("idempotency-key", "k") } else { Ask::post("/") };
+            service.clone().oneshot(post.body(Full::<Bytes>::from("5 EUR")).unwrap())
+        };
+        if pair {
+            leaves_nothing(|| async { tokio::join!(call(), call()) }, left).await;
+        } else {
+            leaves_nothing(call, left).await;
+        }
+        assert_eq!(handle.stats().calls > 0, keyed, "it was carried out");
+    }
+}
+
 /// Counts orders; the body says what becomes of them.
 fn orders(
     count: &Arc<AtomicU32>,

@@ -74,6 +74,26 @@ fn a_change_of_one_endpoint_changes_at_most_one_of_the_few() {
 }
 
 #[test]
+fn while_clients_are_replaced_one_by_one_endpoints_stay_about_equally_used() {
+    let (servers, clients, size) = (50, 500, 10);
+    let endpoints = fleet(servers);
+    let mut used = vec![0_i32; servers];
+    let mut count = |name: &str, by: i32| {
+        few(&endpoints, size, name).iter().for_each(|key| used[key.parse::<usize>().unwrap()] += by);
+        (*used.iter().min().unwrap(), *used.iter().max().unwrap())
+    };
+    for number in 0..clients {
+        count(&format!("old-{number}"), 1);
+    }
+    for number in 0..clients {
+        count(&format!("new-{number}"), 1); // started before the old one ends
+        let (least, most) = count(&format!("old-{number}"), -1);
+        // 100 each, the standard deviation of chance is 9
+        assert!(least > 60 && most < 140, "after {number} were replaced: {least} to {most}");
+    }
+}
+
+#[test]
 fn flaps_move_nothing_and_the_few_are_found_once_per_change_of_the_set() {
     let endpoints = fleet(30);
     let mut client = Client::new(Subset::new(5, "me").by(RoundRobin::seed(Seed::new(1))));
