@@ -79,7 +79,9 @@ use tower::Service;
 ///   or is dropped.
 /// - An endpoint that failed is second choice for a second, one that throttles for as long as it asks (300 s at most):
 ///   who fails fast never looks attractive. Where all failed, load decides.
-/// - Each pick takes exactly one [`Outcome`](crate::base::Outcome), by the [classifier](Self::classify).
+/// - Each pick takes exactly one [`Outcome`](crate::base::Outcome), by the [classifier](Self::classify). A call that a
+///   time-out in front ends, or the request's deadline, is a failure of its endpoint: one that hangs is second choice, and
+///   ejected, as one that fails. A call that its caller drops says nothing ([`attempt::dropped`]).
 /// - Of a request that [retry](crate::layer::Retry) or [hedge](crate::layer::Hedge) in front makes again, an attempt goes
 ///   to an endpoint that none went to before, while there is one that takes calls.
 /// - Always ready: the pick is made in `call`, the endpoint is cloned once and made ready inside the call. Nothing is
