@@ -257,7 +257,7 @@ impl Cell {
 
     /// The probe of this number has ended.
     #[cold]
-    fn settle(&self, number: u64, outcome: Outcome) {
+    fn settle(&self, number: u32, outcome: Outcome) {
         if let Some(watched) = self.watched.get() {
             watched.settle(number, outcome, time::now());
         }
@@ -292,7 +292,7 @@ pub(crate) enum Watch {
     /// How long it took, too.
     Time(Timing),
     /// Whether its endpoint comes back: it is the probe of this number.
-    Probe(u64),
+    Probe(u32),
 }
 
 impl Watch {

@@ -186,7 +186,8 @@ impl<S, C, P> Replicas<S, C, P> {
             (endpoint, choice) = tried_out(&self.picker, &current, request, &mut draw, choice)?;
         }
         attempt::note_tried(endpoint.cell.key());
-        Some(Picked { service: endpoint.service.clone(), lease: Lease::new(&endpoint.cell, choice.watch) })
+        let lease = Lease::new(&endpoint.cell, choice.watch); // before foreign code runs: it may be a probe's place
+        Some(Picked { service: endpoint.service.clone(), lease })
     }
 
     #[cold]
@@ -218,14 +219,17 @@ impl<S, C, P> Replicas<S, C, P> {
         S: Service<Req> + Clone,
         C: Clone,
     {
-        let classify = self.classify.clone();
         match chosen {
             Some((endpoint, choice)) => {
+                let lease = Lease::new(&endpoint.cell, choice.watch); // before foreign code runs, as in `pick_for`
                 attempt::note_tried(endpoint.cell.key());
                 let call = OnCall::new(endpoint.service.clone(), request);
-                Calling { lease: Lease::new(&endpoint.cell, choice.watch), state: State::Found { call }, classify }
+                Calling { lease, state: State::Found { call }, classify: self.classify.clone() }
             }
-            None => Calling { lease: Lease::none(), state: State::Nobody { error: self.nobody() }, classify },
+            None => {
+                let state = State::Nobody { error: self.nobody() };
+                Calling { lease: Lease::none(), state, classify: self.classify.clone() }
+            }
         }
     }
 
