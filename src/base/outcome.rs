@@ -19,7 +19,7 @@ pub enum Outcome {
     Ignored,
     /// Another attempt of the same request won.
     Superseded,
-    /// Given up by the caller before it was over.
+    /// Given up by the caller before it was over, and not because it took too long.
     Cancelled,
 }
 

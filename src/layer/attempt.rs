@@ -1,5 +1,7 @@
-//! What the attempts of one request know of each other: where the others went, and whether another one won.
+//! What the attempts of one request know of each other, where the others went; and why one is dropped: another one won, its
+//! time was up, or the caller is gone.
 
+use crate::base::Outcome;
 use smallvec::SmallVec;
 use std::{
     cell::{Cell, RefCell},
@@ -14,7 +16,8 @@ thread_local! {
     static FOLLOWED: Cell<bool> = const { Cell::new(false) };
     /// None where nobody who would try again is being polled.
     static TRIED: RefCell<Option<Keys>> = const { RefCell::new(None) };
-    static SUPERSEDED: Cell<bool> = const { Cell::new(false) };
+    /// What becomes of a call that is dropped now.
+    static DROPPED: Cell<Outcome> = const { Cell::new(Outcome::Cancelled) };
 }
 
 type Keys = SmallVec<[Arc<str>; 2]>;
@@ -52,10 +55,22 @@ pub fn any_tried() -> bool {
     FOLLOWED.get() && TRIED.with_borrow(|tried| tried.as_ref().is_some_and(|keys| !keys.is_empty()))
 }
 
-/// Whether what is being dropped is an attempt that lost against another of the same request: its outcome is then
-/// [`Superseded`](crate::base::Outcome::Superseded), not cancelled.
+/// The outcome of a call that is being dropped without an answer: whatever accounts for calls asks for it as it is dropped.
+///
+/// - [`Outcome::Superseded`], where the attempt lost against another of the same request
+/// - [`Outcome::Failure`], where a layer's time-out or the request's deadline ended it: who does not answer in time has
+///   failed
+/// - [`Outcome::Cancelled`] otherwise: the caller is gone
+///
+/// [`Lease`](../../serving/struct.Lease.html) does. Seen is what the layers here say of calls in the same task; a caller's own
+/// `tokio::time::timeout` is a caller who is gone.
+pub fn dropped() -> Outcome {
+    DROPPED.get()
+}
+
+/// Whether what is being dropped is an attempt that lost against another of the same request.
 pub fn is_superseded() -> bool {
-    SUPERSEDED.get()
+    dropped() == Outcome::Superseded
 }
 
 fn contains(keys: &Keys, key: &Arc<str>) -> bool {
@@ -101,13 +116,22 @@ impl Drop for Following<'_> {
 
 /// Drops an attempt that lost.
 pub(crate) fn supersede(drop: impl FnOnce()) {
-    struct Back(bool);
+    saying(Outcome::Superseded, drop);
+}
+
+/// Drops a call whose time is up.
+pub(crate) fn time_out(drop: impl FnOnce()) {
+    saying(Outcome::Failure, drop);
+}
+
+fn saying(outcome: Outcome, drop: impl FnOnce()) {
+    struct Back(Outcome);
     impl Drop for Back {
         fn drop(&mut self) {
-            SUPERSEDED.set(self.0);
+            DROPPED.set(self.0);
         }
     }
-    let _back = Back(SUPERSEDED.replace(true));
+    let _back = Back(DROPPED.replace(outcome));
     drop();
 }
 
@@ -144,8 +168,18 @@ mod tests {
             })
         });
         assert!(std::panic::catch_unwind(polled).is_err());
-        assert!(!any_tried() && !is_superseded());
+        assert!(!any_tried() && dropped() == Outcome::Cancelled);
         call.follow(|| assert!(tried(&key)));
+    }
+
+    #[test]
+    fn who_is_dropped_learns_why_and_the_innermost_reason_counts() {
+        time_out(|| {
+            assert_eq!(dropped(), Outcome::Failure);
+            supersede(|| assert!(is_superseded() && dropped() == Outcome::Superseded));
+            assert!(!is_superseded() && dropped() == Outcome::Failure);
+        });
+        assert_eq!(dropped(), Outcome::Cancelled);
     }
 
     #[test]

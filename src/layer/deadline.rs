@@ -1,6 +1,6 @@
 //! Every call ends in time.
 
-use super::{Metadata, timer::Timer};
+use super::{Metadata, attempt, timer::Timer};
 use crate::base::{
     BoxError, Deadline, Error, Kind,
     sync::{
@@ -25,7 +25,8 @@ use tower::{Layer, Service};
 /// already, and it is set on the request, so that whatever stands behind knows how much time is left.
 ///
 /// **Guarantees**: no call lasts longer than its deadline; one that is over already is refused without calling. What is
-/// under way when it passes is dropped. **Not guaranteed**: that the work ends, where the service has handed it on.
+/// under way when it passes is dropped, and its endpoint [is told that it failed](super::attempt::dropped). **Not
+/// guaranteed**: that the work ends, where the service has handed it on; that a deadline was long enough to be met.
 /// Readiness is passed through; waiting for it happens before the call and is not counted.
 ///
 /// Needs a tokio runtime with time, unless the inner service answers at its first poll.
@@ -157,7 +158,7 @@ where
         if this.timer.poll_until(*this.until, cx).is_pending() {
             return Poll::Pending;
         }
-        this.future.set(None);
+        attempt::time_out(|| this.future.set(None));
         Poll::Ready(Err(passed()))
     }
 }

@@ -1,6 +1,12 @@
 //! Try again what may help, within the deadline, under one budget.
 
-use super::{Budget, Classify, Metadata, Standard, attempt::Tried, budget::Extra, on_call::OnCall, timer::Timer};
+use super::{
+    Budget, Classify, Metadata, Standard,
+    attempt::{self, Tried},
+    budget::Extra,
+    on_call::OnCall,
+    timer::Timer,
+};
 use crate::base::{
     Backoff, BoxError, Deadline, Error, Kind, Rng, Seed,
     sync::{
@@ -45,7 +51,8 @@ use rules::{Refusal, Rules};
 /// - All attempts carry the idempotency key of the request. None is made up where it has none: only the receiver can
 ///   know what a key of its caller means.
 /// - Whatever chooses endpoints further in is told where earlier attempts went ([`attempt`](super::attempt)), so that it
-///   can prefer others.
+///   can prefer others. Where an attempt's time or the deadline ends it, the endpoint
+///   [is told that it failed](super::attempt::dropped).
 /// - The budget is drawn on before the wait, and given back where the attempt never left: dropped before, or refused on
 ///   this side ([`Error::is_unsent`]).
 /// - Nothing lasts longer than the request's deadline, and no attempt starts that cannot end before it.
@@ -120,7 +127,8 @@ impl<C> RetryLayer<C> {
         self
     }
 
-    /// How long one attempt may take; what takes longer is dropped and counts as [`Kind::Timeout`].
+    /// How long one attempt may take; what takes longer is dropped and counts as [`Kind::Timeout`], here and as a failure of
+    /// its endpoint.
     #[must_use]
     pub fn attempt_timeout(self, timeout: Duration) -> Self {
         self.handle.set_attempt_timeout(Some(timeout));
@@ -317,7 +325,7 @@ where
                     let Some(until) = until else { return Poll::Pending };
                     ready!(this.timer.as_mut().poll_until(until, cx));
                     let waiting = this.attempt.is_waiting();
-                    this.attempt.as_mut().stop();
+                    attempt::time_out(|| this.attempt.as_mut().stop());
                     if this.deadline.is_some_and(|deadline| deadline.instant() <= until) {
                         *this.step = Step::Late;
                         continue;

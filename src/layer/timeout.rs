@@ -1,6 +1,7 @@
 //! A call ends in time, whatever the request is.
 
 use super::{
+    attempt,
     deadline::{nanos, until},
     on_call::OnCall,
     timer::Timer,
@@ -29,8 +30,9 @@ use tower::{Layer, Service};
 /// It asks nothing of the request. Where requests carry a deadline, [`DeadlineLayer`](super::DeadlineLayer) also tells
 /// whatever stands behind how much time is left.
 ///
-/// **Guarantees**: no call lasts longer; what is under way is dropped then. An answer that is there at the last moment
-/// wins. Readiness is passed through. **Not guaranteed**: waiting for readiness happens before the call and is not
+/// **Guarantees**: no call lasts longer; what is under way is dropped then, and its endpoint
+/// [is told that it failed](super::attempt::dropped). An answer that is there at the last moment wins. Readiness is passed
+/// through. **Not guaranteed**: waiting for readiness happens before the call and is not
 /// counted, [`TotalTimeoutLayer`] counts it; a body that follows the answer is not either, `IdleLayer` (feature `http`)
 /// bounds that.
 ///
@@ -231,7 +233,7 @@ where
         if this.timer.poll_until(*this.until, cx).is_pending() {
             return Poll::Pending;
         }
-        this.future.set(None);
+        attempt::time_out(|| this.future.set(None));
         this.handle.0.timed_out.fetch_add(1, Relaxed);
         Poll::Ready(Err(Error::new(Kind::Timeout, "no answer within the time-out")))
     }

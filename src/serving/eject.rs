@@ -30,7 +30,7 @@ mod ward;
 pub use explain::{Explained, Explanation, Reason, Standing};
 pub use policy::{Ejection, Growth};
 pub use routes::Routes;
-use ward::{IN, PROBING, Patient, Turn, Ward};
+use ward::{IN, Patient, Turn, Ward};
 pub(crate) use ward::{Shown, Sign};
 
 /// Puts endpoints out that fail, for a while, and lets them back in once they have proved themselves.
@@ -70,7 +70,8 @@ pub(crate) use ward::{Shown, Sign};
 /// - After every step no more endpoints are out than [`Ejection::allowed`] says, those being tried included: also while
 ///   endpoints leave and settings change, when those over the cap come back at once, the longest out first.
 /// - An endpoint that is out gets one probe at a time; only its outcome decides. A probe that is dropped, cancelled or
-///   says nothing leaves its place to the next request.
+///   says nothing leaves its place to the next request; so does one that has not ended after 30 s, and once another has
+///   its place, what becomes of it decides nothing.
 /// - A success costs a few loads and additions on the endpoint's own counters; it takes no lock, and reads the time only
 ///   where a [`rate`](Ejection::rate) over a window is asked for.
 ///
@@ -317,7 +318,7 @@ impl Watched {
     #[inline]
     pub fn is_due(&self, now: Instant) -> bool {
         let until = self.patient.word.load(Relaxed);
-        !matches!(until, IN | PROBING) && self.shared.nanos(now) >= until
+        until != IN && self.shared.nanos(now) >= until
     }
 
     /// Whether it may be picked at this moment. Of one that is out and whose time is over, one request is let through.
@@ -325,7 +326,6 @@ impl Watched {
     pub fn admit(&self, now: Instant) -> Admit {
         match self.patient.word.load(Relaxed) {
             IN => Admit::In,
-            PROBING => Admit::Out,
             until if self.shared.nanos(now) < until => Admit::Out,
             _ => self.turn(now),
         }
@@ -421,7 +421,7 @@ impl Watched {
     }
 
     /// The probe of this number has ended.
-    pub(crate) fn settle(&self, number: u64, outcome: Outcome, now: Instant) {
+    pub(crate) fn settle(&self, number: u32, outcome: Outcome, now: Instant) {
         let mut ward = self.shared.ward.lock();
         ward.settle(&self.patient, number, outcome, now);
         self.shared.publish(&mut ward);
@@ -455,7 +455,7 @@ impl fmt::Debug for Watched {
 #[must_use = "dropping it leaves the decision to the next request"]
 pub struct Probe {
     watched: Watched,
-    number: Option<u64>,
+    number: Option<u32>,
 }
 
 impl Probe {
@@ -471,7 +471,7 @@ impl Probe {
     }
 
     /// Its number, for whoever ends it by [`Watched::settle`] instead.
-    pub(crate) fn number(mut self) -> Option<u64> {
+    pub(crate) fn number(mut self) -> Option<u32> {
         self.number.take()
     }
 }

@@ -5,13 +5,16 @@ use super::{
     eject::{Admit, Watched},
     ewma, part,
 };
-use crate::base::{
-    Outcome,
-    sync::{
-        Counted as Arc,
-        atomic::{AtomicI32, AtomicU32, AtomicU64, Ordering::Relaxed},
+use crate::{
+    base::{
+        Outcome,
+        sync::{
+            Counted as Arc,
+            atomic::{AtomicI32, AtomicU32, AtomicU64, Ordering::Relaxed},
+        },
+        time::{self, Instant},
     },
-    time::{self, Instant},
+    layer::attempt,
 };
 use std::{fmt, sync::OnceLock, time::Duration};
 
@@ -254,7 +257,7 @@ impl Cell {
 
     /// The probe of this number has ended.
     #[cold]
-    fn settle(&self, number: u64, outcome: Outcome) {
+    fn settle(&self, number: u32, outcome: Outcome) {
         if let Some(watched) = self.watched.get() {
             watched.settle(number, outcome, time::now());
         }
@@ -289,7 +292,7 @@ pub(crate) enum Watch {
     /// How long it took, too.
     Time(Timing),
     /// Whether its endpoint comes back: it is the probe of this number.
-    Probe(u64),
+    Probe(u32),
 }
 
 impl Watch {
@@ -310,7 +313,7 @@ pub(crate) struct Timing {
 }
 
 /// A pick: counts its endpoint in flight until it takes exactly one [`Outcome`]. Dropped without one, the outcome is
-/// [`Outcome::Cancelled`].
+/// [what the drop says](attempt::dropped): [`Outcome::Cancelled`], unless a time-out or another attempt ended it.
 #[must_use = "dropping the lease ends the pick as cancelled"]
 pub struct Lease {
     cell: Option<Arc<Cell>>,
@@ -367,12 +370,22 @@ impl Lease {
         }
         self.cell = None;
     }
+
+    #[cold]
+    fn dropped(&mut self) {
+        match attempt::dropped() {
+            Outcome::Failure => self.settle(Outcome::Failure),
+            outcome => self.end(outcome),
+        }
+    }
 }
 
 impl Drop for Lease {
     #[inline(always)]
     fn drop(&mut self) {
-        self.end(Outcome::Cancelled);
+        if self.cell.is_some() {
+            self.dropped();
+        }
     }
 }
 

@@ -79,7 +79,9 @@ use tower::Service;
 ///   or is dropped.
 /// - An endpoint that failed is second choice for a second, one that throttles for as long as it asks (300 s at most):
 ///   who fails fast never looks attractive. Where all failed, load decides.
-/// - Each pick takes exactly one [`Outcome`](crate::base::Outcome), by the [classifier](Self::classify).
+/// - Each pick takes exactly one [`Outcome`](crate::base::Outcome), by the [classifier](Self::classify). A call that a
+///   time-out in front ends, or the request's deadline, is a failure of its endpoint: one that hangs is second choice, and
+///   ejected, as one that fails. A call that its caller drops says nothing ([`attempt::dropped`]).
 /// - Of a request that [retry](crate::layer::Retry) or [hedge](crate::layer::Hedge) in front makes again, an attempt goes
 ///   to an endpoint that none went to before, while there is one that takes calls.
 /// - Always ready: the pick is made in `call`, the endpoint is cloned once and made ready inside the call. Nothing is
@@ -184,7 +186,8 @@ impl<S, C, P> Replicas<S, C, P> {
             (endpoint, choice) = tried_out(&self.picker, &current, request, &mut draw, choice)?;
         }
         attempt::note_tried(endpoint.cell.key());
-        Some(Picked { service: endpoint.service.clone(), lease: Lease::new(&endpoint.cell, choice.watch) })
+        let lease = Lease::new(&endpoint.cell, choice.watch); // before foreign code runs: it may be a probe's place
+        Some(Picked { service: endpoint.service.clone(), lease })
     }
 
     #[cold]
@@ -216,14 +219,17 @@ impl<S, C, P> Replicas<S, C, P> {
         S: Service<Req> + Clone,
         C: Clone,
     {
-        let classify = self.classify.clone();
         match chosen {
             Some((endpoint, choice)) => {
+                let lease = Lease::new(&endpoint.cell, choice.watch); // before foreign code runs, as in `pick_for`
                 attempt::note_tried(endpoint.cell.key());
                 let call = OnCall::new(endpoint.service.clone(), request);
-                Calling { lease: Lease::new(&endpoint.cell, choice.watch), state: State::Found { call }, classify }
+                Calling { lease, state: State::Found { call }, classify: self.classify.clone() }
             }
-            None => Calling { lease: Lease::none(), state: State::Nobody { error: self.nobody() }, classify },
+            None => {
+                let state = State::Nobody { error: self.nobody() };
+                Calling { lease: Lease::none(), state, classify: self.classify.clone() }
+            }
         }
     }
 
@@ -272,7 +278,7 @@ fn choose<'a, S, Req: ?Sized, P: Picker<Req>>(
     let among = Among::new(set);
     let choice = match attempt::any_tried() {
         false => picker.choose(&among, request, draw)?,
-        true => elsewhere(picker, &among, request, draw)?,
+        true => elsewhere(&among, |among| picker.choose(among, request, draw))?,
     };
     let endpoint = set.list.get(choice.place)?;
     Some((endpoint, choice))
@@ -287,22 +293,21 @@ fn tried_out<'a, S, Req: ?Sized, P: Picker<Req>>(
     draw: &mut Draw,
     choice: Choice,
 ) -> Option<(&'a Endpoint<S>, Choice)> {
-    let choice = on_trial(picker, &Among::new(set), request, draw, choice)?;
+    let among = Among::new(set);
+    let choice = match attempt::any_tried() {
+        false => on_trial(picker, &among, request, draw, choice)?,
+        true => elsewhere(&among, |among| on_trial(picker, among, request, draw, choice))?,
+    };
     Some((set.list.get(choice.place)?, choice))
 }
 
-/// Of an attempt beyond the first: an endpoint that none went to before; where there is none, any.
+/// Of an attempt beyond the first: what is chosen among the endpoints that none went to before; where that is nothing,
+/// among all.
 #[cold]
-fn elsewhere<S, Req: ?Sized, P: Picker<Req>>(
-    picker: &P,
-    among: &Among<'_, S>,
-    request: &Req,
-    draw: &mut Draw,
-) -> Option<Choice> {
+fn elsewhere<S>(among: &Among<'_, S>, mut choose: impl FnMut(&Among<'_, S>) -> Option<Choice>) -> Option<Choice> {
     let list = &among.snapshot.list;
     let fresh = |place: usize| list.get(place).is_some_and(|endpoint| !attempt::tried(endpoint.cell.key()));
-    let other = among.only(&fresh, |others| picker.choose(others, request, draw));
-    other.or_else(|| picker.choose(among, request, draw))
+    among.only(&fresh, &mut choose).or_else(|| choose(among))
 }
 
 /// An endpoint that was chosen: [`Replicas::pick`].
@@ -434,7 +439,10 @@ impl<S: Service<Req>, Req, C> fmt::Debug for Calling<S, Req, C> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::base::Outcome;
+    use crate::{
+        base::{Outcome, time},
+        serving::Ejection,
+    };
     use futures::FutureExt;
     use tower::service_fn;
 
@@ -478,5 +486,40 @@ mod tests {
         let answers: Vec<_> = (0..100).map(|_| replicas.call(()).now_or_never().unwrap().ok()).collect();
         assert_eq!(*asked.lock(), answers);
         assert!(answers.iter().filter(|answer| **answer == Some(-1)).count() <= 1, "{answers:?}");
+    }
+
+    /// The first that can be picked, by its place.
+    struct First;
+
+    impl<Req: ?Sized> Picker<Req> for First {
+        fn choose<S>(&self, among: &Among<'_, S>, _: &Req, _: &mut Draw) -> Option<Choice> {
+            (0..among.len()).find(|place| among.is_pickable(*place)).map(Choice::of)
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_attempt_that_loses_the_race_for_a_probe_goes_where_none_went_before() {
+        let second = std::time::Duration::from_secs(1);
+        let endpoints = Endpoints::named("race").eject(Ejection::none().failures(1).wait(second).jitter(0.0)).unwrap();
+        for key in ["a", "b", "c"] {
+            endpoints.insert(key, ());
+        }
+        let current = endpoints.current_shared();
+        Replicas::new(endpoints.clone()).pick_by(First).pick().unwrap().lease.complete(Outcome::Failure);
+        time::sleep(second).await;
+        let (mut draw, note) = (Draw::new(crate::base::Seed::new(1).rng()), |place: usize| {
+            attempt::note_tried(current.list[place].cell.key());
+        });
+        attempt::Tried::default().follow(|| {
+            note(1);
+            let (due, choice) = choose(&First, &current, &(), &mut draw).unwrap();
+            assert_eq!(&**due.cell.key(), "a");
+            let _faster = due.cell.admit();
+            let (other, _) = tried_out(&First, &current, &(), &mut draw, choice).unwrap();
+            assert_eq!(&**other.cell.key(), "c");
+            note(2);
+            let (other, _) = tried_out(&First, &current, &(), &mut draw, choice).unwrap();
+            assert_eq!(&**other.cell.key(), "b", "where all were tried, any");
+        });
     }
 }

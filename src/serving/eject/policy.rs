@@ -17,7 +17,7 @@ const WAIT_MAX: Duration = Duration::from_secs(300);
 /// | [`failing`](Self::failing) | off | Envoy |
 /// | [`interval`](Self::interval) | 10 s | Envoy |
 /// | [`wait`](Self::wait) | 5 s, doubled each time up to 300 s; up to twice that by chance | Finagle (5 s, to 300 s, equal jitter) |
-/// | [`probation`](Self::probation) | one real request decides | linkerd, Finagle |
+/// | [`probation`](Self::probation) | one real request decides, 30 s later another | linkerd, Finagle; 30 s: Envoy's first time out |
 /// | [`cap`](Self::cap) | 50 % | tower-resilience; Envoy's 10 % lets none out of fewer than ten |
 /// | [`panic`](Self::panic) | below 50 % | Envoy, Finagle |
 ///
@@ -226,8 +226,8 @@ impl Ejection {
         self
     }
 
-    /// Whether, after the time out, one real request is let through whose outcome decides. Otherwise the endpoint is
-    /// simply in again.
+    /// Whether, after the time out, one real request is let through whose outcome decides; where it has not ended after
+    /// 30 s, the next one takes its place. Otherwise the endpoint is simply in again.
     #[must_use]
     pub fn probation(mut self, probation: bool) -> Self {
         self.probation = probation;

@@ -277,6 +277,28 @@ fn a_slow_probe_that_is_overtaken_settles_nothing() {
 }
 
 #[test]
+fn a_probe_that_does_not_end_gives_its_place_to_the_next_request() {
+    let mut world = world(Ejection::linkerd().jitter(0.0), 1);
+    let standing = |world: &World| world.detector.explain(world.now).out[0].standing;
+    world.fail(0, 7);
+    let endless = world.at(1_000).probe(0);
+    world.at(30_999);
+    assert!(matches!(world.admit(0), Admit::Out) && standing(&world) == Standing::Probing);
+    world.at(31_000);
+    assert!(world.watched[0].is_due(world.now) && standing(&world) == Standing::Due);
+    let next = world.probe(0);
+    assert!(matches!(world.admit(0), Admit::Out) && standing(&world) == Standing::Probing, "one at a time");
+    endless.settle(Outcome::Failure, world.now);
+    let out = &world.detector.explain(world.now).out[0];
+    assert_eq!((out.standing, out.probes_failed), (Standing::Probing, 0), "what lost its place decides nothing");
+    next.settle(Outcome::Failure, world.now);
+    assert_eq!(world.wait(0), 2 * SECOND);
+    let alone = world.at(33_000).probe(0);
+    alone.settle(Outcome::Success, world.at(90_000).now);
+    assert!(world.watched[0].is_in(), "late, and nobody has taken its place");
+}
+
+#[test]
 fn an_active_probe_brings_back_at_once_where_the_settings_say_so() {
     for heal in [true, false] {
         let world = world(Ejection::envoy().cap(100).heal(heal), 1);

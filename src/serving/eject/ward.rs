@@ -19,13 +19,13 @@ use std::{collections::BTreeMap, time::Duration};
 /// What [`Patient::word`] says of an endpoint that is in.
 pub(super) const IN: u64 = 0;
 
-/// What it says of one that is being tried; anything else is when its time out is over.
-pub(super) const PROBING: u64 = u64::MAX;
+/// After how long a probe that has not ended leaves its place to the next request: Envoy's and gRPC's first time out.
+const PROBE_MAX: Duration = Duration::from_secs(30);
 
 /// One endpoint, as picks and outcomes see it.
 pub(super) struct Patient {
     pub(super) key: std::sync::Arc<str>,
-    /// [`IN`], [`PROBING`], or the nanosecond after the detector's start at which the time out is over.
+    /// [`IN`], or the nanosecond after the detector's start from which on a request may try it.
     pub(super) word: AtomicU64,
     pub(super) rows: Rows,
     /// Of the interval, for the comparison with the others.
@@ -71,7 +71,7 @@ pub(super) struct Ward {
     out: usize,
     panics: bool,
     spared: u64,
-    turns: u64,
+    turns: u32,
     /// The number of this calling of the roll.
     roll: u64,
     /// Whether what [`reckon`](Self::reckon) counts may have changed.
@@ -110,8 +110,8 @@ struct Out {
     why: Reason,
     since: Instant,
     until: Instant,
-    /// The probe under way, by its number.
-    probe: Option<u64>,
+    /// The probe under way, by its number, and when it loses its place.
+    probe: Option<(u32, Instant)>,
     probes_failed: u32,
 }
 
@@ -119,7 +119,7 @@ struct Out {
 pub(super) enum Turn {
     In,
     Out,
-    Probe(u64),
+    Probe(u32),
 }
 
 impl Ward {
@@ -291,31 +291,33 @@ impl Ward {
 
     fn word(&self, until: Instant) -> u64 {
         let nanos = until.saturating_duration_since(self.start).as_nanos();
-        u64::try_from(nanos).unwrap_or(PROBING - 1).clamp(IN + 1, PROBING - 1)
+        u64::try_from(nanos).unwrap_or(u64::MAX).max(IN + 1)
     }
 
     /// A request has come to one that seems to be due.
     pub(super) fn turn(&mut self, patient: &Arc<Patient>, now: Instant) -> Turn {
-        let (probation, number) = (self.settings.probation, self.turns);
+        let (probation, number, lapses) = (self.settings.probation, self.turns, now + PROBE_MAX);
+        let word = self.word(lapses);
         let Some(bed) = self.bed(patient) else { return Turn::In };
         let Some(out) = &mut bed.out else { return Turn::In };
-        if out.probe.is_some() || now < out.until {
+        if now < out.until || out.probe.is_some_and(|(_, lapses)| now < lapses) {
             return Turn::Out;
         }
         if !probation {
             self.back(&patient.key, now, false);
             return Turn::In;
         }
-        out.probe = Some(number);
-        patient.word.store(PROBING, Relaxed);
-        self.turns += 1;
+        out.probe = Some((number, lapses));
+        patient.word.store(word, Relaxed);
+        self.turns = self.turns.wrapping_add(1);
         Turn::Probe(number)
     }
 
-    /// The probe of this number has ended.
-    pub(super) fn settle(&mut self, patient: &Arc<Patient>, number: u64, outcome: Outcome, now: Instant) {
+    /// The probe of this number has ended. One whose place another has taken decides nothing.
+    pub(super) fn settle(&mut self, patient: &Arc<Patient>, number: u32, outcome: Outcome, now: Instant) {
         let Some(bed) = self.bed(patient) else { return };
-        let Some(out) = bed.out.as_mut().filter(|out| out.probe == Some(number)) else { return };
+        let holds = |out: &&mut Out| out.probe.is_some_and(|(holder, _)| holder == number);
+        let Some(out) = bed.out.as_mut().filter(holds) else { return };
         out.probe = None;
         let asked = match outcome {
             Outcome::Success => return self.back(&patient.key, now, true),
@@ -371,9 +373,9 @@ impl Ward {
         let explained = |(key, bed): (&std::sync::Arc<str>, &Bed)| {
             let out = bed.out?;
             let standing = match out.probe {
-                Some(_) => Standing::Probing,
-                None if out.until <= now => Standing::Due,
-                None => Standing::Ejected,
+                Some((_, lapses)) if now < lapses => Standing::Probing,
+                _ if out.until <= now => Standing::Due,
+                _ => Standing::Ejected,
             };
             let (Out { why, since, until, probes_failed, .. }, times) = (out, bed.times);
             Some(Explained { key: key.clone(), standing, why, since, until, times, probes_failed })

@@ -2,13 +2,17 @@
 
 use super::*;
 use crate::{
-    base::{Outcome, Rng, time::Instant},
+    base::{Error, Outcome, Rng, time::Instant},
     serving::{LeastPending, PeakEwma, Picked, Random, Replicas, Ring, RoundRobin, SlowStart, Status, eject::Standing},
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::{Arc, atomic::AtomicBool},
+    task::{Context, Poll},
     time::Duration,
 };
+use tower::Service;
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -116,6 +120,50 @@ async fn whoever_loses_the_race_for_a_probe_goes_to_another() {
     assert_eq!((first.place, first.watch, late.place), (0, Watch::Probe(0), 1));
     let insists = on_trial(&First, &among, &(), &mut draw, Choice::of(0)).unwrap();
     assert_eq!(insists.place, 1);
+}
+
+/// An endpoint that cannot be cloned, where it is told so.
+struct Brittle(Arc<AtomicBool>);
+
+impl Clone for Brittle {
+    fn clone(&self) -> Self {
+        assert!(!self.0.load(Relaxed), "while it is cloned");
+        Brittle(self.0.clone())
+    }
+}
+
+impl Service<u64> for Brittle {
+    type Response = u64;
+    type Error = Error;
+    type Future = std::future::Ready<Result<u64>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: u64) -> Self::Future {
+        std::future::ready(Ok(request))
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_probe_whose_endpoint_panics_while_it_is_cloned_gives_its_place_back() {
+    let endpoints = Endpoints::named("brittle").eject(strict(1).cap(100).panic(0)).unwrap();
+    let breaks = Arc::new(AtomicBool::new(false));
+    endpoints.insert("0", Brittle(breaks.clone()));
+    let mut replicas = Replicas::new(endpoints.clone());
+    replicas.pick().unwrap().lease.complete(Outcome::Failure);
+    time::sleep(SECOND).await;
+    breaks.store(true, Relaxed);
+    let panics = |probe: &mut dyn FnMut()| {
+        assert!(catch_unwind(AssertUnwindSafe(probe)).is_err());
+        assert_eq!((endpoints.explain().out[0].standing, endpoints.pending("0")), (Standing::Due, Some(0)));
+    };
+    panics(&mut || drop(replicas.pick()));
+    panics(&mut || drop(replicas.clone().call(7)));
+    breaks.store(false, Relaxed);
+    assert_eq!(replicas.call(7).await.unwrap(), 7);
+    assert!(endpoints.explain().out.is_empty());
 }
 
 #[tokio::test(start_paused = true)]

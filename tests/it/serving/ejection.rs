@@ -3,8 +3,8 @@
 use super::drops::{leaves_nothing, oneshot, slowly};
 use super::*;
 use seedpod::{
-    layer::HedgeLayer,
-    serving::{Ejection, PeakEwma, Random, eject::Standing},
+    layer::{HedgeLayer, TimeoutLayer, TotalTimeoutLayer},
+    serving::{Ejection, LeastPending, PeakEwma, Random, eject::Standing},
 };
 use std::sync::atomic::AtomicBool;
 
@@ -188,4 +188,76 @@ async fn a_probe_dropped_after_any_number_of_polls_gives_its_place_back() {
     };
     leaves_nothing(call, left).await;
     assert!(made == 201 && back > 50, "{back} of {made} probes ended and brought it back");
+}
+
+/// Never answers, and counts its calls.
+fn hanging(calls: &Arc<AtomicU32>) -> Erased<Request<u32>, u32> {
+    let calls = calls.clone();
+    Erased::new(service_fn(move |_: Request<u32>| {
+        calls.fetch_add(1, SeqCst);
+        std::future::pending::<Result<u32>>()
+    }))
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_hangs_is_ejected_by_the_attempts_that_take_too_long() {
+    let (good, hung) = ([Moody::default(), Moody::default()], Arc::default());
+    let settings = Ejection::none().failures(5).wait(100 * SECOND).jitter(0.0);
+    let endpoints = fleet(settings, &[("a", &good[0]), ("b", &good[1])]);
+    endpoints.insert("c", hanging(&hung));
+    let layer = RetryLayer::new().attempt_timeout(100 * MILLI).budget(Budget::new(1_000, 100));
+    let mut service = layer.layer(Replicas::new(endpoints.clone()).pick_by(Random));
+    for n in 0..200 {
+        assert_eq!(service.call(read(n)).await.unwrap(), n);
+    }
+    assert_eq!((hung.load(SeqCst), layer.handle().retries()), (5, 5), "five in a row, and no call more");
+    let explained = endpoints.explain().to_string();
+    assert!(explained.starts_with("1 of 3 out, 1 allowed\nc: ejected since "), "{explained}");
+    assert!(explained.ends_with(": 5 failures in a row"), "{explained}");
+}
+
+/// Of a set whose only endpoint hangs.
+async fn ends_as_a_failure<L>(layer: L, name: &str)
+where
+    L: Layer<Replicas<Erased<Request<u32>, u32>>>,
+    L::Service: Service<Request<u32>, Response = u32, Error = Error> + Clone,
+{
+    let settings = Ejection::none().failures(1).wait(SECOND).jitter(0.0).cap(100).panic(0);
+    let endpoints = fleet(settings, &[]);
+    endpoints.insert("hangs", hanging(&Arc::default()));
+    let service = layer.layer(Replicas::new(endpoints.clone()));
+    let call = || Box::pin(service.clone().oneshot(read(1).within(SECOND)));
+    let mut gone = call();
+    assert!(futures::poll!(gone.as_mut()).is_pending(), "{name}");
+    drop(gone);
+    assert!(endpoints.explain().out.is_empty(), "{name}: a caller who goes away says nothing of the endpoint");
+    assert!(call().await.unwrap_err().is_timeout(), "{name}");
+    assert_eq!((endpoints.explain().out.len(), endpoints.pending("hangs")), (1, Some(0)), "{name}");
+    time::sleep(SECOND).await;
+    assert!(call().await.unwrap_err().is_timeout(), "{name}");
+    assert_eq!(endpoints.explain().out[0].probes_failed, 1, "{name}: a probe that hangs has failed");
+}
+
+#[tokio::test(start_paused = true)]
+async fn whichever_time_out_ends_a_call_it_is_a_failure_of_the_endpoint_and_a_caller_who_goes_is_none() {
+    ends_as_a_failure(TimeoutLayer::new(SECOND), "time-out").await;
+    ends_as_a_failure(TotalTimeoutLayer::new(SECOND), "total time-out").await;
+    ends_as_a_failure(DeadlineLayer::new(10 * SECOND), "deadline").await;
+    ends_as_a_failure(RetryLayer::new().attempts(1).attempt_timeout(SECOND / 2), "an attempt's time-out").await;
+    ends_as_a_failure(RetryLayer::new(), "the deadline of attempts").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_hangs_is_second_choice_though_nobody_is_ejected() {
+    let (good, hung) = (Moody::default(), Arc::default());
+    let endpoints = seeded("two");
+    endpoints.insert("good", good.service());
+    endpoints.insert("hangs", hanging(&hung));
+    let replicas = Replicas::new(endpoints).pick_by(LeastPending);
+    let mut service = TimeoutLayer::new(100 * MILLI).layer(replicas);
+    while service.call(read(1)).await.is_ok() {}
+    for n in 0..500 {
+        assert_eq!(service.call(read(n)).await.unwrap(), n, "for a second");
+    }
+    assert_eq!(hung.load(SeqCst), 1);
 }
