@@ -10,9 +10,12 @@ use super::{
     pick::round_robin::{STRIPES, stripe},
     rendezvous,
 };
-use crate::base::{
-    Error, Kind,
-    sync::atomic::{AtomicU64, Ordering::Relaxed},
+use crate::{
+    base::{
+        Error, Kind,
+        sync::atomic::{AtomicU64, Ordering::Relaxed},
+    },
+    layer::attempt,
 };
 use decide::{Decision, decide};
 use std::{fmt, sync::Arc};
@@ -218,7 +221,10 @@ fn settle<S>(
         Decision::Any => (Told::Nothing, other(among, Ok(draw)), |counts| &counts.miss),
         Decision::Homeless(home) => {
             draw.told = Told::Refused(homeless(home.map(|home| among.key(home))));
-            counters.add(|counts| &counts.refused);
+            // a further attempt asks twice: among those that were not tried, then among all
+            if !(among.is_narrowed() && attempt::any_tried()) {
+                counters.add(|counts| &counts.refused);
+            }
             return None;
         }
     };

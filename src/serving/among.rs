@@ -138,6 +138,12 @@ impl<'a, S> Among<'a, S> {
         self.sampling.places().any(|place| self.is_pickable(place))
     }
 
+    /// Whether a call that goes to one of them decides whether it comes back.
+    #[cold]
+    pub(crate) fn has_due(&self) -> bool {
+        self.sampling.places().any(|place| self.is_due(place) && self.is_pickable(place))
+    }
+
     /// Whether places were taken out of the choice.
     pub(crate) fn is_narrowed(&self) -> bool {
         self.only.is_some()

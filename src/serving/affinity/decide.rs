@@ -13,7 +13,7 @@ pub(super) enum Decision {
     Stay(usize),
     /// To another, since that one cannot be picked.
     Moved(usize),
-    /// This once elsewhere: an earlier attempt of the request went to the session's endpoint, which is well.
+    /// This once elsewhere: an earlier attempt of the request went to the session's endpoint.
     Detour,
     /// It would have to move; here is the endpoint, where it is still in the set.
     Homeless(Option<usize>),
@@ -26,7 +26,7 @@ pub(super) trait Members {
     fn key(&self, place: usize) -> &str;
     /// Whether a request may go there.
     fn pickable(&self, place: usize) -> bool;
-    /// Whether it is out of the choice for this attempt alone.
+    /// Whether an earlier attempt went there, so that it is out of the choice for this one, whatever else is wrong with it.
     fn tried(&self, place: usize) -> bool;
     /// Whether it takes no session of this key yet: it has just come.
     fn cold(&self, place: usize, key: u64) -> bool;
@@ -94,7 +94,7 @@ impl<S> Members for Among<'_, S> {
 
     fn tried(&self, place: usize) -> bool {
         let key = || self.snapshot.list.get(place).map(|endpoint| endpoint.cell.key());
-        self.is_narrowed() && self.takes(place) && attempt::any_tried() && key().is_some_and(attempt::tried)
+        self.is_narrowed() && attempt::any_tried() && key().is_some_and(attempt::tried)
     }
 
     fn cold(&self, place: usize, key: u64) -> bool {

@@ -5,7 +5,7 @@ use crate::{
     base::{Outcome, Seed, time},
     layer::{Request, RetryLayer},
     serving::{
-        Endpoints, PeakEwma, SlowStart, Subset,
+        Ejection, Endpoints, PeakEwma, SlowStart, Subset,
         load::state,
         pick::tests::{Client, follows, set},
     },
@@ -171,6 +171,30 @@ async fn a_further_attempt_goes_elsewhere_and_moves_nothing_and_a_strict_one_sta
         assert_eq!(next, log[0], "the session is where it was");
         let AffinityStats { hit, detour, moved, refused, .. } = affinity.stats();
         assert_eq!((hit + detour, detour, moved, refused), (3, u64::from(!strict), 0, 0));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn where_the_first_attempt_ejects_the_endpoint_of_a_session_each_further_one_counts_once() {
+    for strict in [false, true] {
+        let rules = Ejection::none().failures(1).cap(100).panic(0);
+        let endpoints = Endpoints::named("cart").seed(Seed::new(1)).eject(rules).unwrap();
+        let affinity = Affinity::by(|request: &Request<u64>| by_number(request.message())).strict(strict);
+        let calls = Arc::new(std::sync::atomic::AtomicUsize::new(0));
+        for key in ["a", "b", "c"] {
+            let calls = calls.clone();
+            let service = service_fn(move |_: Request<u64>| {
+                let first = calls.fetch_add(1, std::sync::atomic::Ordering::Relaxed) == 0;
+                async move { if first { Err(Error::from(Kind::Unavailable)) } else { Ok(key) } }
+            });
+            endpoints.insert(key, service);
+        }
+        let replicas = Replicas::new(endpoints).pick_by(affinity.clone());
+        let service = RetryLayer::new().attempts(2).seed(Seed::new(2)).layer(replicas);
+        let answer = service.oneshot(Request::new(7).idempotent()).await;
+        let AffinityStats { hit, detour, moved, refused, .. } = affinity.stats();
+        let expected = if strict { (false, 1, 0, 0, 1) } else { (true, 1, 1, 0, 0) };
+        assert_eq!((answer.is_ok(), hit, detour, moved, refused), expected, "strict: {strict}");
     }
 }
 

@@ -33,7 +33,8 @@ use std::sync::Arc;
 ///   together cannot carry everything, each gets in proportion to what it can.
 /// - Shares follow readiness and ejection from the next pick on. What drains counts neither as healthy nor at all.
 /// - Where nobody can be picked in any zone, the choice is that of the whole set: the same last resort as without.
-/// - A zone that is passed over since all of it is ejected gets the calls that decide whether that ends.
+/// - A zone that is passed over since all of it is ejected gets the calls that decide whether that ends, as long as the
+///   zones before it cannot carry everything.
 ///
 /// **Not guaranteed**: that a zone with many callers and few endpoints is not overloaded: this rule looks at who is
 /// healthy, not at who is busy.
@@ -78,9 +79,10 @@ impl<P> Locality<P> {
         let capacity: Vec<_> = levels.iter().map(|level| level.capacity(among)).collect();
         let shares = shares(&capacity, self.factor);
         let upto = upto(&shares);
-        let dark =
-            |level: &usize| shares.get(*level) == Some(&0.0) && capacity.get(*level).is_some_and(|(_, all)| *all > 0);
-        let dark = (0..upto.len()).filter(dark).collect();
+        let carried = capacity.iter().map(|level| health(level, self.factor)).sum::<f64>() >= 1.0;
+        let wanted = if carried { upto.len() } else { levels.len() };
+        let dark = |level: &usize| capacity.get(*level).is_some_and(|(fit, all)| *fit == 0 && *all > 0);
+        let dark = (0..wanted).filter(dark).collect();
         Survey { upto, dark, levels }
     }
 
@@ -104,7 +106,7 @@ struct Survey {
     levels: Arc<[Level]>,
     /// Of 2^32 calls, as many go to this level or to one before it. The last is all; empty where nobody can be picked.
     upto: Box<[u64]>,
-    /// The levels that are passed over, since nobody there is fit.
+    /// The levels that would get calls and are passed over, since nobody there is fit.
     dark: Box<[usize]>,
 }
 
@@ -129,13 +131,17 @@ impl Level {
     }
 }
 
-/// What part of the calls goes to each level, of how much of each is fit and how much there is. All 0 where none is fit.
+/// What part of all calls a level can carry, of how much of it is fit and how much there is.
+fn health((fit, all): &(u64, u64), factor: f64) -> f64 {
+    if *all == 0 { 0.0 } else { (factor * *fit as f64 / *all as f64).min(1.0) }
+}
+
+/// What part of the calls goes to each level. All 0 where none is fit.
 fn shares(capacity: &[(u64, u64)], factor: f64) -> Vec<f64> {
-    let health = |(fit, all): &(u64, u64)| if *all == 0 { 0.0 } else { (factor * *fit as f64 / *all as f64).min(1.0) };
-    let total: f64 = capacity.iter().map(health).sum::<f64>().min(1.0);
+    let total: f64 = capacity.iter().map(|level| health(level, factor)).sum::<f64>().min(1.0);
     let mut left = 1.0;
     let mut share = |level: &(u64, u64)| {
-        let share = if total > 0.0 { f64::min(left, health(level) / total) } else { 0.0 };
+        let share = if total > 0.0 { f64::min(left, health(level, factor) / total) } else { 0.0 };
         left -= share;
         share
     };
@@ -168,8 +174,7 @@ impl Survey {
 
     #[cold]
     fn is_due<S>(&self, among: &Among<'_, S>, level: usize) -> bool {
-        let members = self.levels.get(level).map_or(&[][..], |level| &level.members);
-        members.iter().any(|place| among.is_due(*place) && among.is_pickable(*place))
+        self.levels.get(level).is_some_and(|level| among.within(&level.part).has_due())
     }
 }
 

@@ -35,7 +35,8 @@ use std::{cmp::Reverse, sync::Arc};
 /// - Each endpoint is used by about equally many clients: as even as chance, so with a thousand clients at each the most
 ///   used has about a tenth more than the mean. Names of clients differ, or they all use the same.
 /// - The few are found anew when the set changes, by the first pick after it.
-/// - Where none of the few can be picked, the choice is that of the whole set.
+/// - Where none of the few can be picked, the choice is that of the whole set. Where they are out since they are
+///   ejected, they get the calls that decide whether that ends.
 ///
 /// **Not guaranteed**: that weights give endpoints more clients: they count among the few.
 #[derive(Clone, Debug)]
@@ -50,6 +51,7 @@ pub struct Subset<P = LeastPending> {
 #[derive(Debug)]
 struct Few {
     part: Option<Arc<Part>>,
+    /// Whether any takes calls as a matter of course.
     pickable: bool,
 }
 
@@ -105,7 +107,8 @@ impl<Req: ?Sized, P: Picker<Req>> Picker<Req> for Subset<P> {
             (among.id, flaps()),
             |before| self.few(among, before),
             |few| {
-                let few = few.part.as_ref().filter(|_| few.pickable).map(|part| among.within(part));
+                let usable = |part: &Among<'_, S>| few.pickable || part.has_due();
+                let few = few.part.as_ref().map(|part| among.within(part)).filter(usable);
                 // whom an earlier attempt tried is out for this one
                 let few = few.filter(|few| !few.is_narrowed() || few.has_pickable());
                 few.and_then(|few| self.picker.choose(&few, request, draw))

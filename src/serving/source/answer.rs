@@ -3,7 +3,7 @@
 use super::{super::Attributes, Member, Srv};
 use crate::base::{Error, Kind, Result};
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     net::{IpAddr, SocketAddr},
 };
 
@@ -58,14 +58,17 @@ pub(super) fn target(record: &Srv) -> Option<String> {
     (!name.is_empty() && record.port > 0).then(|| name.to_ascii_lowercase())
 }
 
-/// One endpoint for each address.
-pub(super) fn hosts(ips: &[IpAddr], port: u16, family: Family) -> Members {
-    let taken = ips.iter().filter(|ip| family.takes(ip)).map(|ip| SocketAddr::new(*ip, port));
-    taken.map(|address| (address, Member::new(address))).take(MEMBERS_MAX).collect()
+/// One endpoint for each address, and whether any were left out. Which are does not depend on the order of the answer:
+/// the highest addresses.
+pub(super) fn hosts(ips: &[IpAddr], port: u16, family: Family) -> (Members, bool) {
+    let taken: BTreeSet<_> = ips.iter().filter(|ip| family.takes(ip)).map(|ip| SocketAddr::new(*ip, port)).collect();
+    let cut = taken.len() > MEMBERS_MAX;
+    (taken.into_iter().take(MEMBERS_MAX).map(|address| (address, Member::new(address))).collect(), cut)
 }
 
-/// The endpoints of the lowest priority of which any target has an address. `ips` are the targets' addresses.
-pub(super) fn services(records: &[Srv], ips: &BTreeMap<String, Vec<IpAddr>>, family: Family) -> Members {
+/// The endpoints of the lowest priority of which any target has an address, and whether any were left out. `ips` are the
+/// targets' addresses.
+pub(super) fn services(records: &[Srv], ips: &BTreeMap<String, Vec<IpAddr>>, family: Family) -> (Members, bool) {
     let mut tiers: BTreeMap<u16, BTreeMap<(String, u16), u32>> = BTreeMap::new();
     for record in records {
         let Some(name) = target(record) else { continue };
@@ -73,7 +76,7 @@ pub(super) fn services(records: &[Srv], ips: &BTreeMap<String, Vec<IpAddr>>, fam
         *weight = weight.saturating_add(record.weight.into());
     }
     let found = tiers.iter().map(|(priority, tier)| spread(*priority, tier, ips, family));
-    found.into_iter().find(|members| !members.is_empty()).unwrap_or_default()
+    found.into_iter().find(|(members, _)| !members.is_empty()).unwrap_or_default()
 }
 
 /// Shares the weight of each target among its addresses.
@@ -82,7 +85,7 @@ fn spread(
     tier: &BTreeMap<(String, u16), u32>,
     ips: &BTreeMap<String, Vec<IpAddr>>,
     family: Family,
-) -> Members {
+) -> (Members, bool) {
     let places: Vec<_> = tier
         .iter()
         .map(|((name, port), weight)| {
@@ -98,7 +101,7 @@ fn spread(
     let scale = if weights().any(|weight| weight == 0) && weights().any(|weight| weight > 0) { 10 } else { 1 };
     let counts = || places.iter().map(|(_, _, _, taken)| taken.len());
     let parts = if counts().min() == counts().max() { None } else { Some(60) };
-    let mut members = Members::new();
+    let (mut members, mut cut) = (Members::new(), false);
     for (name, port, weight, taken) in &places {
         let whole = weight.saturating_mul(scale).max(1);
         let share = u32::try_from(taken.len()).unwrap_or(u32::MAX).max(1);
@@ -108,7 +111,7 @@ fn spread(
             let full = members.len() >= MEMBERS_MAX;
             match members.get_mut(&address) {
                 Some(Member { attributes: Attributes { weight: sum, .. }, .. }) => *sum = sum.saturating_add(weight),
-                None if full => {}
+                None if full => cut = true,
                 None => {
                     let member = Member::new(address).about(|it| {
                         it.weight(weight).label("host", name.as_str()).label("priority", priority.to_string());
@@ -118,7 +121,7 @@ fn spread(
             }
         }
     }
-    members
+    (members, cut)
 }
 
 #[cfg(test)]
@@ -134,7 +137,7 @@ mod tests {
         let ips = ips
             .iter()
             .map(|(name, last)| (name.to_string(), last.iter().map(|last| IpAddr::from([10, 0, 0, *last])).collect()));
-        let members = services(records, &ips.collect(), Family::All);
+        let (members, _) = services(records, &ips.collect(), Family::All);
         let last = |address: &SocketAddr| match address.ip() {
             IpAddr::V4(ip) => ip.octets()[3],
             IpAddr::V6(_) => 0,
@@ -171,7 +174,7 @@ mod tests {
     fn addresses_that_are_none_are_left_out() {
         let ips: Vec<IpAddr> =
             ["0.0.0.0", "10.0.0.1", "::", "fd00::1", "224.0.0.1", "10.0.0.1"].map(|ip| ip.parse().unwrap()).into();
-        let keys = |family| hosts(&ips, 80, family).keys().map(ToString::to_string).collect::<Vec<_>>();
+        let keys = |family| hosts(&ips, 80, family).0.keys().map(ToString::to_string).collect::<Vec<_>>();
         assert_eq!(keys(Family::All), ["10.0.0.1:80", "[fd00::1]:80"]);
         assert_eq!((keys(Family::V4), keys(Family::V6)), (vec!["10.0.0.1:80".into()], vec!["[fd00::1]:80".into()]));
     }
@@ -207,15 +210,17 @@ mod tests {
                 (name.to_string(), (0..rng.below(5)).map(|_| IpAddr::from([10, 0, 0, rng.below(9) as u8])).collect())
             });
             let ips = ips.collect();
-            let members = services(&records, &ips, Family::All);
+            let (members, _) = services(&records, &ips, Family::All);
             assert!(members.values().all(|it| it.attributes.weight > 0 && it.address.port() > 0));
             let tier = |it: &Member<SocketAddr>| it.attributes.labels.get("priority").unwrap().to_owned();
             let tiers: std::collections::BTreeSet<_> = members.values().map(tier).collect();
             assert!(tiers.len() <= 1, "one priority at a time");
         }
         let many: Vec<_> = (0..70_000_u32).map(|number| IpAddr::from((0x0A00_0001 + number).to_be_bytes())).collect();
-        assert_eq!(hosts(&many, 80, Family::All).len(), MEMBERS_MAX);
+        let (members, cut) = hosts(&many, 80, Family::All);
+        assert_eq!((members.len(), cut), (MEMBERS_MAX, true));
         let ips = BTreeMap::from([("a".to_string(), many)]);
-        assert_eq!(services(&[srv(0, u16::MAX, "a"), srv(0, 0, "b")], &ips, Family::All).len(), MEMBERS_MAX);
+        let (members, cut) = services(&[srv(0, u16::MAX, "a"), srv(0, 0, "b")], &ips, Family::All);
+        assert_eq!((members.len(), cut), (MEMBERS_MAX, true));
     }
 }

@@ -58,8 +58,8 @@ const TARGETS_MAX: usize = 256;
 /// - Of SRV records, the lowest priority of which any target has an address is used. The addresses of a target share its
 ///   weight. Weight 0 is a tenth of weight 1 beside others, and equal among its like. A target that does not resolve
 ///   keeps its last addresses.
-/// - Bounded: 4,096 endpoints, 256 targets. Names that are none and addresses where nobody can be are left out. What was
-///   left out is told as an error.
+/// - Bounded: 4,096 endpoints, the lowest addresses in whatever order they come, and 256 targets. Names that are none and
+///   addresses where nobody can be are left out. What was left out beyond the bounds is told as an error.
 ///
 /// **Not guaranteed**: that a higher priority number takes over where the endpoints of a lower one are down: only what
 /// DNS says counts here.
@@ -232,8 +232,8 @@ impl<R: Resolver> Asking<R> {
     async fn hosts(&self, port: u16) -> Result<Found> {
         let dns = &self.dns;
         let records = Deadline::within(dns.timeout).bound(dns.resolver.addresses(&dns.name)).await??;
-        let members = answer::hosts(&records.list, port, dns.family);
-        Ok(Found { trouble: full(members.len()), members, ttl: records.ttl })
+        let (members, cut) = answer::hosts(&records.list, port, dns.family);
+        Ok(Found { trouble: cut.then(too_many), members, ttl: records.ttl })
     }
 
     async fn services(&mut self) -> Result<Found> {
@@ -268,14 +268,14 @@ impl<R: Resolver> Asking<R> {
             }
         }
         self.ips = ips;
-        let members = answer::services(&records.list, &self.ips, self.dns.family);
+        let (members, cut) = answer::services(&records.list, &self.ips, self.dns.family);
         if members.is_empty() && records.list.iter().any(|record: &Srv| answer::target(record).is_some()) {
             // there is a service, and none of its hosts could be found: that says nothing of whether it is there
             if let Some(error) = trouble.take_if(|error| !error.is_not_found()) {
                 return Err(error);
             }
         }
-        Ok(Found { trouble: trouble.or_else(|| full(members.len())), members, ttl })
+        Ok(Found { trouble: trouble.or_else(|| cut.then(too_many)), members, ttl })
     }
 
     fn tell(&self) -> Change<Member<SocketAddr>> {
@@ -289,9 +289,8 @@ impl<R: Resolver> Asking<R> {
     }
 }
 
-fn full(members: usize) -> Option<Error> {
-    let message = format!("it has {MEMBERS_MAX} endpoints or more; what is beyond is left out");
-    (members >= MEMBERS_MAX).then(|| Error::new(Kind::Overloaded, message))
+fn too_many() -> Error {
+    Error::new(Kind::Overloaded, format!("it has more than {MEMBERS_MAX} endpoints; what is beyond is left out"))
 }
 
 /// What becomes of the questions of a [`Dns`]; clones see the same.

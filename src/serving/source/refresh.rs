@@ -49,7 +49,10 @@ pub(super) struct Next {
 
 impl Refresh {
     pub(super) fn take(&mut self, result: Result<Found>, pace: &Pace, rng: &mut Rng) -> Next {
-        let jittered = |wait: Duration, rng: &mut Rng| wait.mul_f64(1.0 + pace.jitter * rng.unit());
+        let jittered = |wait: Duration, rng: &mut Rng| {
+            let longer = wait.as_secs_f64() * (1.0 + pace.jitter * rng.unit());
+            Duration::try_from_secs_f64(longer).unwrap_or(Duration::MAX)
+        };
         let usual = |ttl: Option<Duration>| ttl.map_or(pace.interval, |ttl| ttl.max(pace.floor).min(pace.ceiling));
         let found = match result {
             Err(error) if error.kind() != Kind::NotFound => {
@@ -105,7 +108,7 @@ mod tests {
 
     fn found(last: &[u8], ttl: Option<u64>) -> Result<Found> {
         let ips: Vec<_> = last.iter().map(|last| [10, 0, 0, *last].into()).collect();
-        Ok(Found { members: hosts(&ips, 80, Family::All), ttl: ttl.map(seconds), trouble: None })
+        Ok(Found { members: hosts(&ips, 80, Family::All).0, ttl: ttl.map(seconds), trouble: None })
     }
 
     #[test]

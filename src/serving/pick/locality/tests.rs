@@ -202,6 +202,33 @@ async fn a_zone_whose_endpoints_are_all_ejected_is_tried_again_when_their_time_i
 }
 
 #[tokio::test(start_paused = true)]
+async fn where_the_near_ones_cannot_carry_all_a_far_zone_that_is_out_is_tried_again() {
+    let rules = Ejection::none().failures(1).wait(Duration::from_secs(30)).jitter(0.0).cap(100).panic(0);
+    let endpoints = set(&[("a", 4), ("b", 2)]).eject(rules).unwrap();
+    let replicas = Replicas::new(endpoints.clone()).locality(["a", "b"]);
+    let ready = |numbers: std::ops::Range<u32>, ready| {
+        numbers.for_each(|number| assert!(endpoints.set_ready(&format!("a{number}"), ready)));
+    };
+    let far = |calls: u32| (0..calls).filter(|_| replicas.pick().unwrap().key().starts_with('b')).count() as u32;
+    ready(0..4, false);
+    for _ in 0..2 {
+        let picked = replicas.pick().unwrap();
+        assert!(picked.key().starts_with('b'));
+        picked.lease.complete(Outcome::Failure);
+    }
+    ready(0..4, true);
+    time::sleep(Duration::from_secs(30)).await;
+    assert_eq!(far(1_000), 0, "nobody needs it");
+    ready(1..4, false);
+    let probes: Vec<Lease> = (0..2).map(|_| replicas.pick().unwrap().lease).collect();
+    assert!(probes.iter().all(|probe| probe.is_probe() && probe.key().starts_with('b')), "{probes:?}");
+    assert_eq!(far(1_000), 0, "one at a time each");
+    probes.into_iter().for_each(|probe| probe.complete(Outcome::Success));
+    let far = far(100_000);
+    follows(&[100_000 - far, far], &[35, 65], "one of four is well");
+}
+
+#[tokio::test(start_paused = true)]
 async fn random_churn_never_sends_a_call_further_than_the_rule_does() {
     let mut rng = Seed::new(9).rng();
     let endpoints = set(&[("a", 5), ("b", 5), ("c", 5)]);

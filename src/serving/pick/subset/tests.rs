@@ -2,14 +2,14 @@
 
 use super::*;
 use crate::{
-    base::Seed,
+    base::{Outcome, Seed, time},
     serving::{
-        Endpoints, Locality, RoundRobin,
+        Ejection, Endpoints, Lease, Locality, RoundRobin,
         load::state,
         pick::tests::{Client, follows, set},
     },
 };
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, time::Duration};
 
 /// Whom the client of this name uses.
 fn few(endpoints: &Endpoints<()>, size: usize, client: &str) -> BTreeSet<String> {
@@ -138,6 +138,27 @@ fn where_none_of_the_few_is_well_all_others_are_there() {
     assert!((0..100).all(|_| !mine.contains(client.pick(&endpoints).unwrap().key())));
     assert!(mine.iter().all(|key| endpoints.set_ready(key, true)), "the ejected one stays out");
     assert!((0..100).all(|_| mine.contains(client.pick(&endpoints).unwrap().key())), "and back");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_few_whose_ejection_is_over_are_tried_before_all_others() {
+    let rules = Ejection::none().failures(1).wait(Duration::from_secs(30)).jitter(0.0).cap(100).panic(0);
+    let endpoints = fleet(20).eject(rules).unwrap();
+    let mine = few(&endpoints, 2, "me");
+    let replicas = Replicas::new(endpoints).subset(2, "me");
+    let mine_get = |calls: usize| (0..calls).filter(|_| mine.contains(replicas.pick().unwrap().key())).count();
+    for _ in 0..2 {
+        let picked = replicas.pick().unwrap();
+        assert!(mine.contains(picked.key()));
+        picked.lease.complete(Outcome::Failure);
+    }
+    assert_eq!(mine_get(1_000), 0);
+    time::sleep(Duration::from_secs(30)).await;
+    let probes: Vec<Lease> = (0..2).map(|_| replicas.pick().unwrap().lease).collect();
+    assert!(probes.iter().all(|probe| probe.is_probe() && mine.contains(probe.key())), "{probes:?}");
+    assert_eq!(mine_get(1_000), 0, "one at a time each");
+    probes.into_iter().for_each(|probe| probe.complete(Outcome::Success));
+    assert_eq!(mine_get(1_000), 1_000);
 }
 
 #[test]

@@ -97,6 +97,43 @@ async fn what_the_name_stands_for_is_followed_at_its_pace() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_interval_or_a_ceiling_without_end_is_a_long_one() {
+    for ttl in [None, Some(Duration::MAX)] {
+        let script = Script::default();
+        let records = Records { list: vec![[10, 0, 0, 1].into()], ttl };
+        script.0.lock().hosts.insert("cart", Ok(records));
+        let dns = Dns::new(script.clone(), "cart:80").unwrap().jitter(1.0);
+        let (endpoints, _, task) = follow(dns.interval(Duration::MAX).ttl(Duration::MAX, Duration::MAX));
+        sleep(seconds(1_000_000)).await;
+        assert_eq!((keys(&endpoints).len(), script.asked(), task.is_finished()), (1, 1, false));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn of_more_addresses_than_may_be_the_same_stay_in_whatever_order_they_come() {
+    let script = Script::default();
+    let mut rng = Seed::new(5).rng();
+    let mut answer = |count: u32| {
+        let mut list: Vec<IpAddr> = (1..=count).map(|number| (0x0A00_0000 + number).to_be_bytes().into()).collect();
+        rng.shuffle(&mut list);
+        script.0.lock().hosts.insert("cart", Ok(Records::new(list)));
+    };
+    answer(5_000);
+    let (endpoints, resolution, _task) = follow(Dns::new(script.clone(), "cart:80").unwrap());
+    sleep(seconds(1)).await;
+    assert_eq!((endpoints.len(), endpoints.version()), (MEMBERS_MAX, 1));
+    let error = "overloaded: it has more than 4096 endpoints; what is beyond is left out";
+    assert_eq!(resolution.error().unwrap().to_string(), error);
+    answer(5_000);
+    sleep(seconds(6)).await;
+    assert_eq!((endpoints.len(), endpoints.version()), (MEMBERS_MAX, 1), "another order is no change");
+    answer(4_096);
+    sleep(seconds(6)).await;
+    assert_eq!((endpoints.len(), endpoints.version()), (MEMBERS_MAX, 1));
+    assert!(resolution.error().is_none(), "none is left out: {resolution:?}");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_failure_or_silence_keeps_the_last_good_answer_and_is_told() {
     let script = Script::default();
     script.host("cart", Ok(&[1]));
