@@ -310,7 +310,13 @@ where
             (state.store.clone(), state.settings)
         };
         let refused = |why| Err(Error::new(Kind::Conflict, "").because(why).at(key.name()));
-        let ticket = match store.claim(&key, settings.lease).await? {
+        let mut claim = store.claim(&key, settings.lease).await?;
+        if matches!(claim, Claim::UnderWay) {
+            // perhaps by a call of this process that has been left and is being dropped right now
+            tokio::task::yield_now().await;
+            claim = store.claim(&key, settings.lease).await?;
+        }
+        let ticket = match claim {
             Claim::Known(answer) => {
                 shared.state.lock().stats.replayed += 1;
                 return Ok(answer);

@@ -197,3 +197,37 @@ async fn processes_that_share_a_store_carry_a_request_out_once() {
     let error = other.call(("broken", 5)).await.unwrap_err();
     assert_eq!((error.message(), origin.calls()), ("no storage", 1), "refused before it is sent");
 }
+
+#[tokio::test(start_paused = true)]
+async fn who_comes_while_a_call_is_being_dropped_is_no_conflict() {
+    type Next = Lock<Option<Till>>;
+    /// Sends the request again when it is dropped.
+    struct Again(Arc<Next>, Arc<Lock<Option<futures::future::BoxFuture<'static, Result<u32, Error>>>>>);
+    impl Drop for Again {
+        fn drop(&mut self) {
+            let Some(mut service) = self.0.lock().take() else { return };
+            let mut call: futures::future::BoxFuture<'static, _> =
+                Box::pin(async move { service.call(("a", 5)).await });
+            assert!(call.as_mut().now_or_never().is_none(), "the key is not free yet");
+            *self.1.lock() = Some(call);
+        }
+    }
+    let (next, second) = (Arc::new(Next::new(None)), Arc::new(Lock::new(None)));
+    let (again, started) = (next.clone(), second.clone());
+    let service = BoxCloneSyncService::new(service_fn(move |_: Order| {
+        let again = Again(again.clone(), started.clone());
+        async move {
+            time::sleep(SECOND).await;
+            drop(again);
+            Ok::<_, Error>(7)
+        }
+    }));
+    let layer = IdempotencyLayer::by(key);
+    let mut service = layer.layer(service);
+    *next.lock() = Some(BoxCloneSyncService::new(service.clone()));
+    let mut first = Box::pin(service.call(("a", 5)));
+    assert!(poll!(first.as_mut()).is_pending());
+    drop(first);
+    let second = second.lock().take().unwrap();
+    assert_eq!((second.await.unwrap(), layer.handle().stats().conflicts), (7, 0));
+}

@@ -85,6 +85,11 @@ impl Said {
         });
         said
     }
+
+    /// The fields that are left out of what is kept.
+    pub(super) fn left_out(&self, shared: bool) -> impl Iterator<Item = &HeaderName> {
+        self.no_cache_fields.iter().chain(self.private_fields.iter().filter(move |_| shared))
+    }
 }
 
 fn first(slot: &mut Option<u64>, value: Option<u64>) {

@@ -5,6 +5,7 @@ use super::{
     directives::Asked,
     read,
     rules::{Times, is_error},
+    stored::left_out,
 };
 use crate::base::{BoxError, Error, Kind, Result, sync::Arc, sync::Lock};
 use crate::layer::{flight::Aboard, on_call::OnCall};
@@ -20,8 +21,9 @@ use tower::Service;
 
 /// What has come of a call.
 pub(super) enum Fetched<B> {
-    /// For all to whom it may be given; with what status the service answered.
-    Whole { answer: Arc<Stored>, status: StatusCode },
+    /// For all to whom it may be given; with what status the service answered, and the fields that are left out of what is
+    /// kept: they are for the one whose request was sent.
+    Whole { answer: Arc<Stored>, status: StatusCode, own: HeaderMap },
     /// For the one whose request was sent.
     Own { status: StatusCode, response: Lock<Option<Box<Response<KeptBody<B>>>>> },
 }
@@ -84,10 +86,11 @@ where
         let (rules, request) = (&self.settings.rules, &self.head.headers);
         let terms = rules.terms(request, &self.asked, kept.status, &kept.merged(update), times);
         let given = terms.clone().unwrap_or_else(|| kept.terms.clone());
+        let own = left_out(update, &given, rules.shared);
         let answer = Arc::new(kept.freshened(update, given, rules.shared));
         self.shared.state.lock().stats.revalidated += 1;
         self.keep(terms.map(|_| answer.clone()));
-        Fetched::Whole { answer, status: StatusCode::NOT_MODIFIED }
+        Fetched::Whole { answer, status: StatusCode::NOT_MODIFIED, own }
     }
 
     /// A whole answer, or what is none for a cache.
@@ -105,10 +108,10 @@ where
         };
         match (terms, read) {
             (Some(terms), Read::Whole(bytes, trailers)) if is_complete(&parts.headers, bytes.len()) => {
-                let body = (bytes, trailers);
+                let (body, own) = ((bytes, trailers), left_out(&parts.headers, &terms, rules.shared));
                 let answer = Arc::new(Stored::new(request, status, &parts.headers, body, terms, rules.shared));
                 self.keep(Some(answer.clone()));
-                Ok(Fetched::Whole { answer, status })
+                Ok(Fetched::Whole { answer, status, own })
             }
             (_, read) => {
                 if !is_error(status) {

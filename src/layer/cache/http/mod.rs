@@ -28,6 +28,7 @@ pub use body::KeptBody;
 pub(crate) use body::{Read, read};
 pub use handle::{HttpCacheHandle, HttpCacheStats};
 pub use service::{HttpCache, HttpCaching};
+pub(crate) use stored::copied;
 
 use directives::Asked;
 use fetch::Fetched;
@@ -68,6 +69,7 @@ use stored::{Group, Stored};
 ///   request, forbids it: so while all replicas are out.
 /// - An unsafe request that succeeds forgets its URL, and those of the same origin in `Location` and `Content-Location`;
 ///   what was asked for before it, or before a [`purge`](HttpCacheHandle::purge), is not kept after it.
+/// - Fields that an answer names in `no-cache="…"` or `private="…"` reach the one whose request was sent, and nobody else.
 /// - HEAD is answered from a kept GET; a client that has the answer already (`If-None-Match`, `If-Modified-Since`) gets 304.
 /// - `Age` on what was kept, and `Cache-Status` (RFC 9211) on every answer tell how it came.
 /// - Never more bytes than set, heads, trailers and places included; what goes first is decided by S3-FIFO. Whatever

@@ -14,7 +14,7 @@ use crate::layer::{
     on_call::OnCall,
 };
 use ::http::{
-    Method, Request, Response, StatusCode,
+    HeaderMap, Method, Request, Response, StatusCode,
     header::{AGE, AUTHORIZATION, CONTENT_LENGTH, ETAG, LAST_MODIFIED},
     request,
 };
@@ -153,7 +153,7 @@ impl<S, Req, B> Ask<S, Req, B> {
 }
 
 impl<S, Req, B: Body<Data = Bytes>> Ask<S, Req, B> {
-    fn give(&self, settings: &Settings, answer: &Stored, way: Way) -> Response<KeptBody<B>> {
+    fn give(&self, settings: &Settings, answer: &Stored, own: Option<&HeaderMap>, way: Way) -> Response<KeptBody<B>> {
         let now = settings.clock.now();
         let has_it = answer.is_at_client(&self.head.headers);
         let mut response = if has_it {
@@ -172,6 +172,9 @@ impl<S, Req, B: Body<Data = Bytes>> Ask<S, Req, B> {
             }
             response
         };
+        if let Some(own) = own {
+            response.headers_mut().extend(own.clone());
+        }
         let age = answer.terms.age_at(now).as_secs();
         if age > 0 || !matches!(way, Way::Forwarded { collapsed: false, .. }) {
             response.headers_mut().insert(AGE, age.into()); // §5.1
@@ -192,7 +195,7 @@ impl<S, Req, B: Body<Data = Bytes>> Ask<S, Req, B> {
             state.stats.stale_if_error += 1;
             state.settings.clone()
         };
-        Some(self.give(&settings, stale, Way::InPlaceOfError { why: missing.why, status }))
+        Some(self.give(&settings, stale, None, Way::InPlaceOfError { why: missing.why, status }))
     }
 }
 
@@ -231,7 +234,7 @@ where
             (None, _) => Why::UriMiss,
         };
         if let (Some(kept), Some(judged)) = (&missing.stale, judged.filter(|judged| judged.gives())) {
-            let response = self.give(&settings, kept, Way::Hit);
+            let response = self.give(&settings, kept, None, Way::Hit);
             {
                 let stats = &mut self.shared.state.lock().stats;
                 *(if judged == Use::Fresh { &mut stats.hits } else { &mut stats.stale }) += 1;
@@ -307,12 +310,12 @@ where
                 Err(error) if is_failure(&error) => return self.rescue(&missing, None).ok_or(error),
                 Err(error) => return Err(error),
             } {
-                Fetched::Whole { answer, status } => {
+                Fetched::Whole { answer, status, own } => {
                     let settings = self.shared.state.lock().settings.clone();
                     let is_for = answer.is_for(&self.head.headers);
                     if led || is_for && settings.rules.judge(&answer.terms, &self.asked, settings.clock.now()).gives() {
                         let way = Way::Forwarded { why, status: Some(*status), collapsed: !led };
-                        return Ok(self.give(&settings, answer, way));
+                        return Ok(self.give(&settings, answer, led.then_some(own), way));
                     }
                     missing.alone = is_for; // §4: not to be given again, not even now
                 }

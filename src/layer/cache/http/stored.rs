@@ -174,7 +174,8 @@ fn weight(headers: &HeaderMap) -> usize {
     headers.iter().map(|(name, value)| name.as_str().len() + value.len() + HEADER).sum()
 }
 
-fn copied(headers: &HeaderMap) -> HeaderMap {
+/// The same in memory of its own: what came from a connection holds the buffer that it was read into.
+pub(crate) fn copied(headers: &HeaderMap) -> HeaderMap {
     let mut copy = HeaderMap::with_capacity(headers.keys_len());
     for (name, value) in headers {
         if let Ok(mut owned) = HeaderValue::from_bytes(value.as_bytes()) {
@@ -185,8 +186,31 @@ fn copied(headers: &HeaderMap) -> HeaderMap {
     copy
 }
 
+/// What is left out of what is kept: for the one who asked, and nobody else.
+pub(super) fn left_out(headers: &HeaderMap, terms: &Terms, shared: bool) -> HeaderMap {
+    let mut own = HeaderMap::new();
+    if terms.said.left_out(shared).next().is_none() {
+        return own;
+    }
+    let mut headers = headers.clone();
+    disconnect(&mut headers);
+    for name in terms.said.left_out(shared) {
+        // named twice, it is there once
+        for value in headers.get_all(name) {
+            own.append(name.clone(), value.clone());
+        }
+        headers.remove(name);
+    }
+    own
+}
+
 /// §3.1: what belongs to the connection, and what is not for others.
 fn strip(headers: &mut HeaderMap, terms: &Terms, shared: bool) {
+    disconnect(headers);
+    terms.said.left_out(shared).for_each(|name| drop(headers.remove(name)));
+}
+
+fn disconnect(headers: &mut HeaderMap) {
     let lines: Vec<HeaderValue> = headers.get_all(CONNECTION).iter().cloned().collect();
     for name in lines.iter().flat_map(|line| members(line.as_bytes())) {
         if let Ok(name) = HeaderName::from_bytes(name) {
@@ -197,10 +221,6 @@ fn strip(headers: &mut HeaderMap, terms: &Terms, shared: bool) {
     names.iter().for_each(|name| drop(headers.remove(name)));
     for name in ["keep-alive", "proxy-connection", "proxy-authentication-info"] {
         headers.remove(name);
-    }
-    terms.said.no_cache_fields.iter().for_each(|name| drop(headers.remove(name)));
-    if shared {
-        terms.said.private_fields.iter().for_each(|name| drop(headers.remove(name)));
     }
 }
 

@@ -176,6 +176,35 @@ async fn what_turns_out_to_be_for_one_alone_is_given_to_nobody_else() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn fields_that_are_left_out_reach_the_one_whose_request_was_sent_and_nobody_else() {
+    let controls = ["no-cache=\"set-cookie\"", "private=\"set-cookie, x-user\", no-cache=\"set-cookie\""];
+    for (control, names) in controls.into_iter().zip([&["set-cookie"][..], &["set-cookie", "x-user"]]) {
+        let control: &str = format!("cache-control: public, max-age=10, {control}").leak();
+        let origin = Origin::new(move |request| {
+            let asked = request.headers().contains_key("if-none-match");
+            let headers = [control, "etag: \"1\"", "set-cookie: a=1", "set-cookie: b=2", "x-user: one"];
+            page(if asked { 304 } else { 200 }, &headers, "hello")
+        });
+        let mut front = origin.front(&HttpCacheLayer::new());
+        let count = |response: &Response<_>, name: &str| response.headers().get_all(name).iter().count();
+        for round in 1..3 {
+            let answers = join_all((0..10).map(|_| front.call(request("GET", "/", &[])))).await;
+            let hit = front.call(request("GET", "/", &[])).now_or_never().unwrap();
+            for (at, given) in answers.into_iter().chain([hit]).enumerate() {
+                let given = given.unwrap();
+                for name in names {
+                    let all = if *name == "set-cookie" { 2 } else { 1 };
+                    assert_eq!(count(&given, name), if at == 0 { all } else { 0 }, "{name} of {at}: {control}");
+                }
+                assert_eq!(count(&given, "x-user") > 0, at == 0 || names.len() == 1, "{at}: {control}");
+            }
+            assert_eq!(origin.calls(), round, "one call for ten");
+            pass(10).await;
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn requests_that_differ_by_what_vary_names_get_their_own() {
     let origin = Origin::new(|request| {
         let language = request.headers().get("accept-language").map_or("none", |said| said.to_str().unwrap());
