@@ -3,7 +3,7 @@
 use super::{
     Among, Choice, Detector, Draw, Ejection, Endpoints, Picker,
     eject::{Admit, Explanation, Shown},
-    load::{Cell, Watch, state},
+    load::{Cell, state},
     snapshot::Endpoint,
 };
 use crate::base::{Result, Seed, sync::atomic::Ordering::Relaxed, time};
@@ -125,7 +125,7 @@ pub(super) fn on_trial<S, Req: ?Sized, P: Picker<Req>>(
     loop {
         let cell: &Cell = &among.snapshot.list.get(choice.place)?.cell;
         let watch = match cell.admit() {
-            Admit::Probe(probe) => probe.number().map_or(Watch::Answer, Watch::Probe),
+            Admit::Probe(probe) => probe.number().map_or(choice.watch, |number| choice.watch.of_probe(number)),
             Admit::Out if cell.state() & state::EJECTED != 0 && !lost.contains(&choice.place) => {
                 // another call was faster
                 lost.push(choice.place);

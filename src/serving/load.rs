@@ -215,6 +215,7 @@ impl Cell {
             Watch::Nothing | Watch::Answer => {}
             Watch::Time(timing) => self.timed(timing, outcome),
             Watch::Probe(number) => self.settle(number, outcome),
+            Watch::TimedProbe(number, timing) => self.probed(number, timing, outcome),
         }
     }
 
@@ -255,6 +256,13 @@ impl Cell {
         }
     }
 
+    /// A probe has ended that is measured, too.
+    #[cold]
+    fn probed(&self, number: u32, timing: Timing, outcome: Outcome) {
+        self.timed(timing, outcome);
+        self.settle(number, outcome);
+    }
+
     /// The probe of this number has ended.
     #[cold]
     fn settle(&self, number: u32, outcome: Outcome) {
@@ -293,6 +301,8 @@ pub(crate) enum Watch {
     Time(Timing),
     /// Whether its endpoint comes back: it is the probe of this number.
     Probe(u32),
+    /// That, and how long it took.
+    TimedProbe(u32, Timing),
 }
 
 impl Watch {
@@ -300,6 +310,14 @@ impl Watch {
     #[inline(always)]
     pub(crate) fn least(cell: &Cell) -> Self {
         if cell.is_watched() { Watch::Answer } else { Watch::Nothing }
+    }
+
+    /// The same of the probe of this number.
+    pub(crate) fn of_probe(self, number: u32) -> Self {
+        match self {
+            Watch::Time(timing) | Watch::TimedProbe(_, timing) => Watch::TimedProbe(number, timing),
+            Watch::Nothing | Watch::Answer | Watch::Probe(_) => Watch::Probe(number),
+        }
     }
 }
 
@@ -343,7 +361,7 @@ impl Lease {
 
     /// Whether its outcome decides whether an ejected endpoint comes back.
     pub fn is_probe(&self) -> bool {
-        matches!(self.watch, Watch::Probe(_))
+        matches!(self.watch, Watch::Probe(_) | Watch::TimedProbe(..))
     }
 
     pub(crate) fn cell(&self) -> Option<&Arc<Cell>> {
@@ -411,6 +429,11 @@ mod tests {
     #[test]
     fn two_cache_lines_each() {
         assert_eq!(size_of::<Cell>() + 2 * size_of::<usize>(), 128);
+    }
+
+    #[test]
+    fn a_lease_that_may_be_a_probe_is_no_larger_than_one_that_is_timed() {
+        assert_eq!(size_of::<Watch>(), size_of::<u64>() + size_of::<Timing>());
     }
 
     #[test]

@@ -3,7 +3,10 @@
 use super::*;
 use crate::{
     base::{Error, Outcome, Rng, time::Instant},
-    serving::{LeastPending, PeakEwma, Picked, Random, Replicas, Ring, RoundRobin, SlowStart, Status, eject::Standing},
+    serving::{
+        LeastPending, PeakEwma, Picked, Random, Replicas, Ring, RoundRobin, SlowStart, Status, eject::Standing,
+        load::Watch,
+    },
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -164,6 +167,27 @@ async fn a_probe_whose_endpoint_panics_while_it_is_cloned_gives_its_place_back()
     breaks.store(false, Relaxed);
     assert_eq!(replicas.call(7).await.unwrap(), 7);
     assert!(endpoints.explain().out.is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn how_long_a_probe_took_counts_for_the_picker_that_measures() {
+    let endpoints = set(2, strict(1).wait(100 * SECOND));
+    let replicas = Replicas::new(endpoints.clone()).pick_by(PeakEwma::new());
+    for _ in 0..10 {
+        let picked = replicas.pick().unwrap();
+        time::sleep(SECOND / 100).await;
+        picked.lease.complete(Outcome::Success);
+    }
+    end(&endpoints, "0", Outcome::Failure, 1);
+    time::sleep(100 * SECOND).await;
+    let probe = std::iter::from_fn(|| replicas.pick()).find(|picked| picked.key() == "0").unwrap();
+    let other = replicas.pick().unwrap();
+    time::sleep(SECOND / 100).await;
+    other.lease.complete(Outcome::Success);
+    time::sleep(2 * SECOND).await;
+    probe.lease.complete(Outcome::Success);
+    assert_eq!(out(&endpoints), "");
+    assert!((0..100).all(|_| replicas.pick().unwrap().key() == "1"), "it is back, and slow");
 }
 
 #[tokio::test(start_paused = true)]

@@ -28,6 +28,7 @@ use std::time::Duration;
 ///
 /// **Guarantees**
 /// - An endpoint that was never measured is tried with one call, at once; until that is over it is taken last.
+/// - Every call is measured, also the one that decides whether an ejected endpoint comes back.
 /// - A failure counts as if it had taken 5 s, or for as long as the endpoint asks to be left alone (300 s at most):
 ///   fast failures never attract. A call that was given up counts only as far as it took longer than thought.
 /// - Choosing reads, and changes nothing: one word per endpoint, no lock.
