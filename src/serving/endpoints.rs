@@ -181,14 +181,24 @@ impl<S> Endpoints<S> {
     /// A probe's word: whether this endpoint takes calls. From the next pick on, without a new version of the set. It
     /// stands until the next word, also where the service under the key is replaced; where the endpoint comes back
     /// into the set later, it is ready again. False where there is no such endpoint.
+    ///
+    /// Each word that it is ready says that it has been found well just now, so that it also ends an
+    /// [ejection](Self::eject), unless the settings [say otherwise](super::Ejection::heal): do not repeat it on the
+    /// strength of an earlier check.
     pub fn set_ready(&self, key: &str, ready: bool) -> bool {
+        self.note_ready(key, ready, ready)
+    }
+
+    /// Whether this endpoint takes calls, and apart from that whether it has been found well just now: that alone ends an
+    /// ejection.
+    pub(super) fn note_ready(&self, key: &str, ready: bool, well: bool) -> bool {
         let current = self.current();
         let Some(endpoint) = current.find(key) else { return false };
         let changed = endpoint.cell.mark(state::UNREADY, !ready);
         if ready && changed && current.warm.is_some() {
             endpoint.cell.warm(time::now());
         }
-        if let Some(watched) = endpoint.cell.watched().filter(|_| ready) {
+        if let Some(watched) = endpoint.cell.watched().filter(|_| well) {
             watched.heal(time::now());
         }
         if changed {

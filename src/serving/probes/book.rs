@@ -1,7 +1,7 @@
 //! Which endpoint is to be checked when, and what the results say of it: pure.
 
 use crate::{
-    base::time::Instant,
+    base::time::{Instant, after},
     pod::{Checked, Probe, Prober},
 };
 use std::{
@@ -48,7 +48,7 @@ impl Book {
             if self.stays.contains_key(key) {
                 continue;
             }
-            let prober = Prober::new(&self.pace, now + wait());
+            let prober = Prober::new(&self.pace, after(now, wait()));
             self.due.extend(prober.deadline().map(|due| (due, key.clone())));
             self.numbers += 1;
             self.stays.insert(key.clone(), Stay { number: self.numbers, prober });

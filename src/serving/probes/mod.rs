@@ -196,6 +196,8 @@ impl<S> Endpoints<S> {
 /// - It follows the set: who comes is checked at once, of who goes nothing more is asked, and what a check finds after
 ///   its endpoint was taken out counts for nobody.
 /// - Who is in the set when it begins is as ready as before until the thresholds decide.
+/// - Who is [ejected](Endpoints::eject) is brought back by a check that succeeds, unless the settings
+///   [say otherwise](super::Ejection::heal). That it still counts as ready after a check that failed brings nobody back.
 /// - One check at a time for each endpoint, and a bounded number over all. A check that takes too long is dropped.
 ///
 /// **Not guaranteed**: that an endpoint gets no call between being put in and the moment this sees it. Put it in as not
@@ -251,7 +253,7 @@ impl<S, U> Probing<S, U> {
                     version = other;
                     let keys = endpoints.keys();
                     for key in book.follow(&keys, now(), || Duration::ZERO) {
-                        endpoints.set_ready(&key, new_are_ready);
+                        endpoints.note_ready(&key, new_are_ready, false);
                     }
                     report.follow(&keys);
                 }
@@ -259,9 +261,10 @@ impl<S, U> Probing<S, U> {
                     if let Err(error) = &found && made && error.kind() == Kind::Unsupported {
                         return Err(error.clone().at(key));
                     }
-                    if let Some(decided) = book.record(&key, number, found.is_ok()) {
+                    let good = found.is_ok();
+                    if let Some(decided) = book.record(&key, number, good) {
                         // also without news: the endpoint may have been out of the set and back in between
-                        decided.map(|ready| endpoints.set_ready(&key, ready));
+                        decided.map(|ready| endpoints.note_ready(&key, ready, ready && good));
                         report.note(Probed { key, ready: decided, error: found.err() });
                     }
                 }

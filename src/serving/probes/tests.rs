@@ -2,8 +2,12 @@
 
 use super::*;
 use crate::{
-    base::time::{Instant, sleep},
+    base::{
+        Outcome,
+        time::{Instant, sleep},
+    },
     net::{HostOptions, Net},
+    serving::{Ejection, Random, Replicas},
 };
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
@@ -63,6 +67,42 @@ async fn who_fails_three_times_is_out_and_one_success_brings_it_back() {
     sleep(seconds(10)).await;
     assert_eq!(said(&endpoints), ["a ready", "b ready"]);
     assert_eq!(endpoints.version(), 1, "readiness makes no new version");
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_is_ejected_comes_back_by_a_check_that_succeeds_and_by_none_that_fails() {
+    let rules = Ejection::none().failures(5).wait(seconds(600)).jitter(0.0).cap(100).panic(0);
+    let (endpoints, sick) = (Endpoints::named("probed").eject(rules).unwrap(), Sick::default());
+    tokio::spawn(endpoints.probe(sick.probes()).into_future());
+    sleep(seconds(1)).await;
+    endpoints.update(|changes| {
+        changes.insert("a", 1);
+        changes.insert("b", 2);
+    });
+    sleep(seconds(1)).await;
+    sick.now(&["b"]);
+    let replicas = Replicas::new(endpoints.clone()).pick_by(Random); // by pending, who fails is second choice
+    while endpoints.explain().out.is_empty() {
+        let picked = replicas.pick().unwrap();
+        let outcome = if picked.key() == "b" { Outcome::Failure } else { Outcome::Success };
+        picked.lease.complete(outcome);
+    }
+    sleep(seconds(20)).await;
+    assert_eq!((said(&endpoints), sick.asked("b")), (vec!["a ready".into(), "b ejected".into()], 3), "two failed");
+    sick.now(&[]);
+    sleep(seconds(10)).await;
+    assert_eq!(said(&endpoints), ["a ready", "b ready"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_period_without_end_is_none_and_no_panic() {
+    let (endpoints, sick) = (Endpoints::named("probed"), Sick::default());
+    endpoints.insert("there", 1);
+    let task = tokio::spawn(endpoints.probe(sick.probes().period(Duration::MAX)).into_future());
+    sleep(seconds(1)).await;
+    endpoints.insert("new", 2);
+    sleep(seconds(1)).await;
+    assert_eq!((task.is_finished(), sick.asked("there"), sick.asked("new")), (false, 0, 1));
 }
 
 #[tokio::test(start_paused = true)]
