@@ -4,7 +4,7 @@ use super::{IdempotencyHandle, IdempotencyKey, IdempotencyLayer, IdempotencyStor
 use crate::base::{BoxError, Error, Kind, Outcome, Result, sync::Arc};
 use crate::layer::{
     Classify, KeptBody,
-    cache::http::{Read, read},
+    cache::http::{Read, copied, read},
     http::IDEMPOTENCY_KEY,
     on_call::OnCall,
 };
@@ -377,8 +377,10 @@ where
                 answer.lasts = true;
                 return Ok(answer);
             };
-            let (status, headers) = (parts.status, parts.headers);
-            Ok(KeptAnswer { status, headers, body: bytes, trailers, lasts: false })
+            // what came from a connection would hold the buffer that it was read into
+            let (headers, trailers) = (copied(&parts.headers), trailers.as_ref().map(copied));
+            let body = Bytes::copy_from_slice(&bytes);
+            Ok(KeptAnswer { status: parts.status, headers, body, trailers, lasts: false })
         })
     }
 }

@@ -138,3 +138,34 @@ async fn a_post_with_the_header_is_carried_out_once_and_answered_alike() {
         (400, &"application/problem+json".parse().unwrap())
     );
 }
+
+/// What a connection was read into.
+struct Buffer(Arc<()>);
+
+impl AsRef<[u8]> for Buffer {
+    fn as_ref(&self) -> &[u8] {
+        &[b'x'; 65_536]
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn kept_answers_hold_no_buffer_of_a_connection() {
+    let buffer = Arc::new(());
+    let held = buffer.clone();
+    let service = service_fn(move |_: Ask<Full<Bytes>>| {
+        let whole = Bytes::from_owner(Buffer(held.clone()));
+        let name = ::http::HeaderValue::from_maybe_shared(whole.slice(..9)).unwrap();
+        async move { Response::builder().header("x-name", name).body(Full::from(whole.slice(9..19))).map_err(Error::from) }
+    });
+    let layer = HttpIdempotencyLayer::new();
+    let service = layer.layer(service);
+    let post = || Ask::post("/orders").header("idempotency-key", "7").body(Full::<Bytes>::from("5 EUR")).unwrap();
+    let alone = Arc::strong_count(&buffer);
+    for _ in 0..2 {
+        let answer = service.clone().oneshot(post()).await.unwrap();
+        assert_eq!(answer.headers()["x-name"], "xxxxxxxxx");
+        assert_eq!(answer.into_body().collect().await.unwrap().to_bytes(), "xxxxxxxxxx");
+    }
+    let held = layer.handle().stats().held;
+    assert_eq!((held.answers, held.bytes < 1_000, Arc::strong_count(&buffer)), (1, true, alone));
+}
