@@ -4,13 +4,13 @@ use super::{IdempotencyHandle, IdempotencyKey, IdempotencyLayer, IdempotencyStor
 use crate::base::{BoxError, Error, Kind, Outcome, Result, sync::Arc};
 use crate::layer::{
     Classify, KeptBody,
-    cache::http::{Read, read},
+    cache::http::{Read, address, copied, read},
     http::IDEMPOTENCY_KEY,
     on_call::OnCall,
 };
 use ::http::{
     HeaderMap, HeaderValue, Method, Request, Response, StatusCode,
-    header::{AUTHORIZATION, CONTENT_TYPE, RETRY_AFTER},
+    header::{AUTHORIZATION, CONTENT_TYPE, COOKIE, HOST, RETRY_AFTER},
     request::Parts,
 };
 use bytes::Bytes;
@@ -92,17 +92,21 @@ type Core<C> = IdempotencyLayer<KeptAnswer, fn(&Request<Bytes>) -> Option<Idempo
 /// [`IdempotencyLayer`] for HTTP services, by the header `Idempotency-Key` (IETF draft-ietf-httpapi-idempotency-key-header).
 ///
 /// POST and PATCH with the header are carried out once, and their answers kept; other requests pass. A key stands for the
-/// method, the address and the body, and belongs to who sent it, by `Authorization`. The key goes on with the request.
+/// method, the address with its host, and the body, and belongs to who sent it. The key goes on with the request.
 ///
 /// | setting | default | whose |
 /// | --- | --- | --- |
 /// | [`required`](Self::required) | no: without a key it passes | |
+/// | [`owner`](Self::owner) | `Authorization` and `Cookie`, as they are: another of either is another user | |
 /// | [`body`](Self::body) | 1 MiB of a request, and of an answer | |
 /// | [`window`](Self::window), [`store`](Self::store), [`carry_on`](Self::carry_on) | as those of [`IdempotencyLayer`] | |
 /// | answers kept | below 400 ([`HttpSuccess`]) | |
 ///
 /// **Guarantees**: as those of [`IdempotencyLayer`]. An answer that is longer than what is kept is replaced by a 502, for all
 /// and for the window, so that what it tells of is not done twice.
+///
+/// **Not guaranteed**: that a repeated request is recognised where its credentials are not those of the first: signed anew,
+/// a token that was refreshed, a cookie that was set meanwhile. There, say with [`owner`](Self::owner) who sends it.
 ///
 /// # Errors
 /// Answered: 422 where the key stands for another request, 409 with `Retry-After` where another process is at it, 400 for a
@@ -130,11 +134,25 @@ type Core<C> = IdempotencyLayer<KeptAnswer, fn(&Request<Bytes>) -> Option<Idempo
 /// assert_eq!(ORDERS.load(SeqCst), 1);
 /// # Ok::<(), Error>(()) }).unwrap();
 /// ```
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct HttpIdempotencyLayer<C = HttpSuccess> {
     core: Core<C>,
+    owner: Owner,
     required: bool,
     body: usize,
+}
+
+/// Who sends a request.
+type Owner = Arc<dyn Fn(&Parts) -> Vec<u8> + Send + Sync>;
+
+impl<C> fmt::Debug for HttpIdempotencyLayer<C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut all = f.debug_struct("HttpIdempotencyLayer");
+        all.field("core", &self.core)
+            .field("required", &self.required)
+            .field("body", &self.body)
+            .finish_non_exhaustive()
+    }
 }
 
 impl HttpIdempotencyLayer {
@@ -143,7 +161,7 @@ impl HttpIdempotencyLayer {
         let key: fn(&Request<Bytes>) -> Option<IdempotencyKey> = |request| request.extensions().get().cloned();
         let memory = super::IdempotencyMemory::new().weigh(KeptAnswer::weight);
         let core = IdempotencyLayer::by(key).store(memory).classify(Lasting(HttpSuccess));
-        HttpIdempotencyLayer { core, required: false, body: 1 << 20 }
+        HttpIdempotencyLayer { core, owner: Arc::new(credentials), required: false, body: 1 << 20 }
     }
 }
 
@@ -158,6 +176,21 @@ impl<C> HttpIdempotencyLayer<C> {
     #[must_use]
     pub fn required(self) -> Self {
         HttpIdempotencyLayer { required: true, ..self }
+    }
+
+    /// To whom a key belongs, in place of `Authorization` and `Cookie`: whatever names the user in the head of the request,
+    /// the same in every attempt. Requests of which it is empty share their keys. Only its digest is kept.
+    ///
+    /// ```
+    /// use http::request::Parts;
+    /// use seedpod::layer::HttpIdempotencyLayer;
+    /// let user = |head: &Parts| head.headers.get("x-user").map(|user| user.as_bytes().to_vec()).unwrap_or_default();
+    /// let layer = HttpIdempotencyLayer::new().owner(user);
+    /// # drop(layer);
+    /// ```
+    #[must_use]
+    pub fn owner<O: Into<Vec<u8>>>(self, owner: impl Fn(&Parts) -> O + Send + Sync + 'static) -> Self {
+        HttpIdempotencyLayer { owner: Arc::new(move |head| owner(head).into()), ..self }
     }
 
     /// How many bytes of a request's body, and of an answer's, are read.
@@ -188,7 +221,8 @@ impl<C> HttpIdempotencyLayer<C> {
     /// Reads answers: only a success is kept.
     #[must_use]
     pub fn classify<D: Classify<KeptAnswer>>(self, classify: D) -> HttpIdempotencyLayer<D> {
-        HttpIdempotencyLayer { core: self.core.classify(Lasting(classify)), required: self.required, body: self.body }
+        let HttpIdempotencyLayer { core, owner, required, body } = self;
+        HttpIdempotencyLayer { core: core.classify(Lasting(classify)), owner, required, body }
     }
 
     /// Reads and changes this layer and all that it made.
@@ -255,11 +289,13 @@ where
                 Ok(None) => return Ok(problem(StatusCode::BAD_REQUEST, "an Idempotency-Key is required")),
                 Err(what) => return Ok(problem(StatusCode::BAD_REQUEST, what)),
             };
+            let address = address(&request);
             let (mut head, body) = request.into_parts();
             let Read::Whole(body, _) = read(body, layer.body).await? else {
                 return Ok(problem(StatusCode::PAYLOAD_TOO_LARGE, "the body is too long for an Idempotency-Key"));
             };
-            head.extensions.insert(key(name, &head, &body));
+            let name = owned(name, &(layer.owner)(&head));
+            head.extensions.insert(IdempotencyKey::new(name).of(&content(address.as_deref(), &head, &body)[..]));
             let whole = Whole { inner, most: layer.body, request: PhantomData };
             match OnCall::new(layer.core.layer(whole), Request::from_parts(head, body)).await {
                 Ok(answer) => Ok(given(answer)),
@@ -307,19 +343,44 @@ fn name<B>(request: &Request<B>) -> Result<Option<String>, &'static str> {
     }
 }
 
-/// Another user's key is another key: told apart by a digest, so that no secret is kept.
-fn key(mut name: String, head: &Parts, body: &Bytes) -> IdempotencyKey {
-    for authorization in head.headers.get_all(AUTHORIZATION) {
-        let digest = Sha256::digest(authorization.as_bytes());
-        name.extend(std::iter::once(" ".to_owned()).chain(digest.iter().map(|byte| format!("{byte:02x}"))));
+/// What a request brings to say who sends it.
+fn credentials(head: &Parts) -> Vec<u8> {
+    let mut all = Vec::new();
+    for name in [AUTHORIZATION, COOKIE] {
+        for value in head.headers.get_all(&name) {
+            all.extend_from_slice(name.as_str().as_bytes());
+            all.extend_from_slice(value.as_bytes());
+            all.push(b'\n'); // which no value contains
+        }
     }
+    all
+}
+
+/// Another user's key is another key: told apart by a digest, so that no secret is kept, which ends every name, so that
+/// none can be chosen that is another's.
+fn owned(mut name: String, owner: &[u8]) -> String {
+    name.push(' ');
+    name.extend(Sha256::digest(owner).iter().map(|byte| format!("{byte:02x}")));
+    name
+}
+
+/// What the key stands for; an address that names two hosts counts as it is written.
+fn content(address: Option<&str>, head: &Parts, body: &Bytes) -> Vec<u8> {
     let mut digest = Sha256::new();
-    for part in [head.method.as_str().as_bytes(), head.uri.to_string().as_bytes()] {
+    let mut add = |part: &[u8]| {
         digest.update(part);
         digest.update(b"\n");
+    };
+    add(head.method.as_str().as_bytes());
+    match address {
+        Some(address) => add(address.as_bytes()),
+        None => {
+            add(head.uri.to_string().as_bytes());
+            head.headers.get_all(HOST).iter().for_each(|host| add(host.as_bytes()));
+        }
     }
     digest.update(body);
-    IdempotencyKey::new(name).of(digest.finalize().as_slice())
+    digest.finalize().to_vec()
 }
 
 fn problem<B: Body<Data = Bytes>>(status: StatusCode, title: &'static str) -> Response<KeptBody<B>> {
@@ -377,8 +438,10 @@ where
                 answer.lasts = true;
                 return Ok(answer);
             };
-            let (status, headers) = (parts.status, parts.headers);
-            Ok(KeptAnswer { status, headers, body: bytes, trailers, lasts: false })
+            // what came from a connection would hold the buffer that it was read into
+            let (headers, trailers) = (copied(&parts.headers), trailers.as_ref().map(copied));
+            let body = Bytes::copy_from_slice(&bytes);
+            Ok(KeptAnswer { status: parts.status, headers, body, trailers, lasts: false })
         })
     }
 }

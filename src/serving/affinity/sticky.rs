@@ -10,7 +10,10 @@ use crate::{
     layer::{Classify, Standard},
     serving::{Among, Choice, Draw, Endpoints, LeastPending, Picker, Replicas, part::Memo, replicas::Calling},
 };
-use http::{Request, Response, header::SET_COOKIE};
+use http::{
+    HeaderMap, HeaderValue, Request, Response,
+    header::{CACHE_CONTROL, SET_COOKIE},
+};
 use pin_project_lite::pin_project;
 use std::{
     fmt,
@@ -62,9 +65,12 @@ use tower::Service;
 ///   session's endpoint is well. A strict session's attempts all go to its endpoint.
 /// - A response with a status of 5xx sets no cookie. All others of a new or moved session do, and those that come when
 ///   half the cookie's time is over, or with one that a previous key has signed.
+/// - A cache in front gives nobody another's cookie: a response that sets one says `Cache-Control: no-cache="set-cookie"`,
+///   beside what it said before, and is kept without it (RFC 9111 §5.2.2.4). One that sets other cookies too is its
+///   user's, and says `private`.
 ///
 /// **Not guaranteed**: that sessions are spread evenly over endpoints that come later: those that exist stay where they
-/// are. A cache in front must not give one caller's cookie to others.
+/// are.
 ///
 /// # Errors
 /// Those of [`Replicas`]. With [`strict`](Self::strict), [`Kind::Unavailable`](crate::base::Kind::Unavailable) naming the
@@ -223,10 +229,18 @@ where
         let mut response = ready!(this.call.poll(cx))?;
         if let Some(seat) = this.seat.take().filter(|_| !response.status().is_server_error()) {
             let set = seat.cookie.issue(&seat.endpoint, seat.session, seat.clock.now());
-            response.headers_mut().append(SET_COOKIE, set);
+            give(response.headers_mut(), set);
         }
         Poll::Ready(Ok(response))
     }
+}
+
+/// Gives a session its cookie, and keeps it out of caches.
+fn give(headers: &mut HeaderMap, cookie: HeaderValue) {
+    // without its cookies, an answer that sets others might seem to be for all
+    let control = if headers.contains_key(SET_COOKIE) { "private" } else { "no-cache=\"set-cookie\"" };
+    headers.append(SET_COOKIE, cookie);
+    headers.append(CACHE_CONTROL, HeaderValue::from_static(control));
 }
 
 impl<S, C: Clone, P: Clone> Clone for Sticky<S, C, P> {

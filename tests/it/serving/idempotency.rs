@@ -169,3 +169,69 @@ async fn a_post_with_the_header_is_carried_out_once_and_answered_alike() {
         (400, &"application/problem+json".parse().unwrap())
     );
 }
+
+/// What a connection was read into.
+struct Buffer(Arc<()>);
+
+impl AsRef<[u8]> for Buffer {
+    fn as_ref(&self) -> &[u8] {
+        &[b'x'; 65_536]
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn kept_answers_hold_no_buffer_of_a_connection() {
+    let buffer = Arc::new(());
+    let held = buffer.clone();
+    let service = service_fn(move |_: Ask<Full<Bytes>>| {
+        let whole = Bytes::from_owner(Buffer(held.clone()));
+        let name = ::http::HeaderValue::from_maybe_shared(whole.slice(..9)).unwrap();
+        async move { Response::builder().header("x-name", name).body(Full::from(whole.slice(9..19))).map_err(Error::from) }
+    });
+    let layer = HttpIdempotencyLayer::new();
+    let service = layer.layer(service);
+    let post = || Ask::post("/orders").header("idempotency-key", "7").body(Full::<Bytes>::from("5 EUR")).unwrap();
+    let alone = Arc::strong_count(&buffer);
+    for _ in 0..2 {
+        let answer = service.clone().oneshot(post()).await.unwrap();
+        assert_eq!(answer.headers()["x-name"], "xxxxxxxxx");
+        assert_eq!(answer.into_body().collect().await.unwrap().to_bytes(), "xxxxxxxxxx");
+    }
+    let held = layer.handle().stats().held;
+    assert_eq!((held.answers, held.bytes < 1_000, Arc::strong_count(&buffer)), (1, true, alone));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_key_belongs_to_its_user_and_stands_for_the_host_that_was_asked() {
+    let count = Arc::new(AtomicU32::new(0));
+    let send = async |layer: &HttpIdempotencyLayer, uri: &str, headers: &[(&str, &str)]| {
+        let post = Ask::post(uri).header("idempotency-key", "7");
+        let post = headers.iter().fold(post, |post, (name, value)| post.header(*name, *value));
+        let answer =
+            layer.layer(orders(&count)).oneshot(post.body(Full::<Bytes>::from("apple")).unwrap()).await.unwrap();
+        let number = answer.headers().get("x-order").map(|number| number.to_str().unwrap().to_owned());
+        (answer.status().as_u16(), number.unwrap_or_default())
+    };
+    let layer = HttpIdempotencyLayer::new();
+    let (one, other) = (("cookie", "session=1"), ("cookie", "session=2"));
+    assert_eq!(send(&layer, "/orders", &[one]).await, (201, "1".into()));
+    assert_eq!(send(&layer, "/orders", &[other]).await, (201, "2".into()), "another session");
+    assert_eq!(send(&layer, "/orders", &[("authorization", "session=1")]).await, (201, "3".into()), "another user");
+    assert_eq!(send(&layer, "/orders", &[one]).await, (201, "1".into()));
+
+    let at = |host| [("host", host), ("cookie", "session=3")];
+    assert_eq!(send(&layer, "/orders", &at("shop")).await, (201, "4".into()));
+    assert_eq!(send(&layer, "/orders", &at("bank")).await.0, 422, "another host");
+    for uri in ["/orders", "http://shop/orders", "http://SHOP:80/orders"] {
+        assert_eq!(send(&layer, uri, &at("SHOP")[1..]).await.0, if uri == "/orders" { 422 } else { 201 }, "{uri}");
+    }
+
+    // signed anew for every attempt
+    let user =
+        |head: &::http::request::Parts| head.headers.get("x-user").map_or(Vec::new(), |user| user.as_bytes().into());
+    let layer = HttpIdempotencyLayer::new().owner(user);
+    let signed = |user, signature| [("x-user", user), ("authorization", signature)];
+    assert_eq!(send(&layer, "/orders", &signed("one", "a")).await, (201, "5".into()));
+    assert_eq!(send(&layer, "/orders", &signed("one", "b")).await, (201, "5".into()));
+    assert_eq!(send(&layer, "/orders", &signed("two", "b")).await, (201, "6".into()));
+}

@@ -3,9 +3,12 @@
 use super::*;
 use ::http::{
     HeaderMap, HeaderValue, Request, Response, StatusCode,
-    header::{COOKIE, SET_COOKIE},
+    header::{CACHE_CONTROL, COOKIE, SET_COOKIE},
 };
+use bytes::Bytes;
+use http_body_util::Full;
 use seedpod::{
+    layer::HttpCacheLayer,
     serving::{
         LeastPending,
         affinity::{AffinityStats, Cookie, CookieKey, Sticky},
@@ -292,7 +295,8 @@ async fn what_an_endpoint_sets_itself_stays_and_levels_do_not_mix() {
     }
     // a session outside says nothing inside
     let only_outer = outer.clone().oneshot(with(set[2])).await.unwrap();
-    assert_eq!((only_outer.headers().len(), inner.stats().moved, outer.stats().moved), (2, 0, 0), "a room alone");
+    let cookies = only_outer.headers().get_all(SET_COOKIE).iter().count();
+    assert_eq!((cookies, inner.stats().moved, outer.stats().moved), (2, 0, 0), "a room alone");
     assert_eq!((inner.stats().miss, outer.stats().miss), (2, 1));
 }
 
@@ -319,4 +323,45 @@ async fn it_keeps_the_rule_of_readiness_and_leaves_nothing_behind_wherever_it_is
     let balancer = Replicas::new(endpoints.clone()).sticky(cookie());
     let call = || balancer.clone().oneshot(Request::new(()));
     drops::leaves_nothing(call, || (endpoints.pending("a"), slow.under_way())).await;
+}
+
+type Pages = Erased<Request<Full<Bytes>>, Response<Full<Bytes>>>;
+
+/// Answers with a cookie of its own under `/own`.
+fn pages(control: &'static str) -> Pages {
+    Erased::new(service_fn(move |request: Request<Full<Bytes>>| async move {
+        let mut page = Response::builder().header(CACHE_CONTROL, control);
+        if request.uri().path() == "/own" {
+            page = page.header(SET_COOKIE, "user=1");
+        }
+        Ok::<_, Error>(page.body(Full::from("hello")).unwrap())
+    }))
+}
+
+#[tokio::test(start_paused = true)]
+async fn behind_a_cache_each_visitor_gets_a_seat_of_its_own_and_none_is_kept() {
+    for control in ["max-age=60", "public, max-age=60", "s-maxage=60"] {
+        let endpoints = seeded("shop");
+        ["a", "b", "c"].into_iter().for_each(|key| endpoints.insert(key, pages(control)));
+        let layer = HttpCacheLayer::new();
+        let shop = layer.layer(Replicas::new(endpoints).sticky(cookie()));
+        let get = async |path: &str, cookie: Option<&str>| {
+            let mut request = Request::get(format!("http://shop{path}")).body(Full::<Bytes>::default()).unwrap();
+            if let Some(cookie) = cookie {
+                request.headers_mut().insert(COOKIE, HeaderValue::from_str(cookie).unwrap());
+            }
+            let response = shop.clone().oneshot(request).await.unwrap();
+            let cookies = response.headers().get_all(SET_COOKIE).iter();
+            let seats = cookies.map(|set| set.to_str().unwrap().split(';').next().unwrap().to_owned());
+            seats.filter(|set| set.starts_with("seat=")).collect::<Vec<_>>()
+        };
+        let one = get("/a", None).await;
+        assert_eq!(get("/a", None).await, Vec::<String>::new(), "what is kept carries none: {control}");
+        let two = get("/b", None).await;
+        assert_eq!((one.len(), two.len(), one != two), (1, 1, true), "{control}");
+        assert!(get("/b", Some(&one[0])).await.is_empty() && get("/c", Some(&one[0])).await.is_empty());
+        assert_eq!((layer.handle().stats().hits, layer.handle().stats().urls), (2, 3), "{control}");
+        // what sets a cookie of its own is its user's
+        assert_ne!(get("/own", None).await, get("/own", None).await, "{control}");
+    }
 }

@@ -29,6 +29,7 @@ pub(crate) use body::{Read, read};
 pub use handle::{HttpCacheHandle, HttpCacheStats};
 pub use service::{HttpCache, HttpCaching};
 pub(crate) use stored::copied;
+pub(crate) use url::of as address;
 
 use directives::Asked;
 use fetch::Fetched;

@@ -7,7 +7,7 @@ use ::http::{HeaderMap, Request, Uri, header::HOST};
 ///
 /// A request that names its host twice, and not the same, may be answered by either: what came of it must be given to
 /// nobody else.
-pub(super) fn of<B>(request: &Request<B>) -> Option<Arc<str>> {
+pub(crate) fn of<B>(request: &Request<B>) -> Option<Arc<str>> {
     let host = host(request.headers())?;
     let authority = request.uri().authority().map(|authority| authority.as_str());
     match (authority, host) {
