@@ -171,7 +171,9 @@ async fn a_post_with_the_header_is_carried_out_once_and_answered_alike() {
 }
 
 /// What a connection was read into.
-struct Buffer(Arc<()>);
+struct Buffer {
+    _held: Arc<()>,
+}
 
 impl AsRef<[u8]> for Buffer {
     fn as_ref(&self) -> &[u8] {
@@ -184,7 +186,7 @@ async fn kept_answers_hold_no_buffer_of_a_connection() {
     let buffer = Arc::new(());
     let held = buffer.clone();
     let service = service_fn(move |_: Ask<Full<Bytes>>| {
-        let whole = Bytes::from_owner(Buffer(held.clone()));
+        let whole = Bytes::from_owner(Buffer { _held: held.clone() });
         let name = ::http::HeaderValue::from_maybe_shared(whole.slice(..9)).unwrap();
         async move { Response::builder().header("x-name", name).body(Full::from(whole.slice(9..19))).map_err(Error::from) }
     });
