@@ -50,7 +50,7 @@ use rules::{Refusal, Rules};
 /// - Only requests that are idempotent, by nature or by their key, are sent more than once.
 /// - All attempts carry the idempotency key of the request. None is made up where it has none: only the receiver can
 ///   know what a key of its caller means.
-/// - Whatever chooses endpoints further in is told where earlier attempts went ([`attempt`](super::attempt)), so that it
+/// - Whatever chooses endpoints further in is told where earlier attempts went ([`attempt`]), so that it
 ///   can prefer others. Where an attempt's time or the deadline ends it, the endpoint
 ///   [is told that it failed](super::attempt::dropped).
 /// - The budget is drawn on before the wait, and given back where the attempt never left: dropped before, or refused on
