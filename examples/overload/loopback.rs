@@ -44,8 +44,12 @@ async fn measure() -> Result {
         let url = format!("http://{}", listener.local_addr());
         host.scope().spawn(serve(listener, server(sent.clone())).into_future());
         let wire = client.clone().base(&url)?;
-        // a refusal is an error to those in front, by the server's own words
-        let wire = ServiceExt::<Request<String>>::map_future(wire, |answer| async move { successful(answer.await?) });
+        let wire = ServiceExt::<Request<String>>::map_future(wire, |answer| async move {
+            let (head, body) = answer.await?.into_parts();
+            // read to its end even where it is a refusal, so that its connection is used again; then an error, by the
+            // server's own words
+            successful(Response::from_parts(head, Body::from(body.bytes().await?)))
+        });
         replicas.endpoints().insert(format!("server-{number}"), BoxCloneSyncService::new(wire));
     }
 

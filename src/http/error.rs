@@ -56,7 +56,8 @@ impl From<http::header::InvalidHeaderValue> for Error {
 ///
 /// 408 and 504 are time-outs; 429 and 503 overload, with the server's `Retry-After` in seconds; 502 is nobody there;
 /// 401 and 403 rejected; 404 and 410 not found; 409 and 412 a conflict; other client errors invalid; other server
-/// errors failed. The body is given up.
+/// errors failed. The body is given up, and with it the connection of a pooled client: where many are refused, read it to
+/// its end first.
 ///
 /// ```
 /// use seedpod::{base::Kind, http};
