@@ -1,7 +1,7 @@
 //! So many calls at a time as the service takes without slowing down.
 
 use super::{
-    Classify, Standard,
+    Classify, Standard, attempt,
     gate::{Entrance, Gate},
     on_call::OnCall,
 };
@@ -30,7 +30,7 @@ use gradient::{Estimate, Sample};
 /// ([`shed`](Self::shed)), or in a line of bounded length ([`wait`](Self::wait)).
 ///
 /// What counts as a sample: answers the [classifier](Classify) calls a success, timed from the place to the answer. What
-/// was throttled or timed out makes the limit smaller. All else says nothing: errors, cancelled calls, and whatever the
+/// was throttled or timed out, also by a layer in front ([`attempt::dropped`]), makes the limit smaller. All else says nothing: errors, cancelled calls, and whatever the
 /// classifier calls [`Outcome::Ignored`]; have it say so of streams and long polls, which take as long as they want.
 ///
 /// One layer is one limit: all services that it makes, and all their clones, share it. The other guarantees, and the
@@ -224,6 +224,18 @@ pin_project! {
         entrance: Entrance,
         layer: AdaptiveLimitLayer<C>,
     }
+
+    impl<S: Service<Req>, Req, C> PinnedDrop for Adapting<S, Req, C> {
+        fn drop(this: Pin<&mut Self>) {
+            let this = this.project();
+            if let Some((started, beside)) = *this.entered
+                && !*this.over
+                && attempt::dropped() == Outcome::Failure
+            {
+                this.layer.handle.observe(started, beside, Sample::Dropped);
+            }
+        }
+    }
 }
 
 impl<S, Req, C> Future for Adapting<S, Req, C>
@@ -277,6 +289,7 @@ impl<S: Service<Req>, Req, C> fmt::Debug for Adapting<S, Req, C> {
 mod tests {
     use super::*;
     use crate::base::sync::atomic::{AtomicU32, Ordering::SeqCst};
+    use crate::layer::{Request, TimeoutLayer};
     use futures::future::join_all;
     use tower::service_fn;
 
@@ -335,5 +348,23 @@ mod tests {
         layer.handle().set(Gradient2::new().between(30, 50)).unwrap();
         assert!(before < 30 && layer.handle().limit() == 30, "{before}");
         assert!(layer.handle().set(Gradient2::new().tolerance(f64::NAN)).is_err());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_a_time_out_in_front_ends_shrinks_it_and_what_its_caller_drops_does_not() {
+        for (times_out, shrinks) in [(true, true), (false, false)] {
+            let layer = AdaptiveLimitLayer::shed(Gradient2::new().between(1, 50)).unwrap();
+            let hangs = layer.layer(service_fn(|_: Request<()>| std::future::pending::<Result<()>>()));
+            let before = layer.handle().limit();
+            for _ in 0..20 {
+                let mut service = hangs.clone();
+                if times_out {
+                    TimeoutLayer::new(200 * MILLI).layer(service).call(Request::new(())).await.unwrap_err();
+                } else {
+                    tokio::time::timeout(200 * MILLI, service.call(Request::new(()))).await.unwrap_err();
+                }
+            }
+            assert_eq!((layer.handle().limit() < before, layer.handle().in_flight()), (shrinks, 0));
+        }
     }
 }

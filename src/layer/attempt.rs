@@ -62,15 +62,10 @@ pub fn any_tried() -> bool {
 ///   failed
 /// - [`Outcome::Cancelled`] otherwise: the caller is gone
 ///
-/// [`Lease`](../../serving/struct.Lease.html) does. Seen is what the layers here say of calls in the same task; a caller's own
+/// [`Lease`](../../serving/struct.Lease.html) does, and so do the circuit breaker and the adaptive limit. Seen is what the layers here say of calls in the same task; a caller's own
 /// `tokio::time::timeout` is a caller who is gone.
 pub fn dropped() -> Outcome {
     DROPPED.get()
-}
-
-/// Whether what is being dropped is an attempt that lost against another of the same request.
-pub fn is_superseded() -> bool {
-    dropped() == Outcome::Superseded
 }
 
 fn contains(keys: &Keys, key: &Arc<str>) -> bool {
@@ -176,8 +171,8 @@ mod tests {
     fn who_is_dropped_learns_why_and_the_innermost_reason_counts() {
         time_out(|| {
             assert_eq!(dropped(), Outcome::Failure);
-            supersede(|| assert!(is_superseded() && dropped() == Outcome::Superseded));
-            assert!(!is_superseded() && dropped() == Outcome::Failure);
+            supersede(|| assert_eq!(dropped(), Outcome::Superseded));
+            assert_eq!(dropped(), Outcome::Failure);
         });
         assert_eq!(dropped(), Outcome::Cancelled);
     }

@@ -1,6 +1,6 @@
 //! Stop calling who fails or is slow, and probe when it is well again.
 
-use super::{Classify, RateKey, Standard, rate::Together};
+use super::{Classify, RateKey, Standard, attempt, rate::Together};
 use crate::base::{
     BoxError, Error, Kind, Outcome, Result, Seed,
     sync::Arc,
@@ -50,11 +50,13 @@ pub use window::Window;
 /// - While it is open, no call is made. Half open, never more than [`Trip::probes`]; a probe that is dropped lets another
 ///   one in its place.
 /// - The result of a call made before the state last changed does not count.
+/// - A call that a time-out ends, inside or in front, or the request's deadline, has failed; one that its caller drops
+///   does not count ([`attempt::dropped`]).
 /// - Readiness is passed through; a call that is refused leaves the service ready for the next one.
 ///
 /// Each change of state is counted ([`BreakerHandle::turns`]) and told by `tracing`.
 ///
-/// **Not guaranteed**: that calls end. Put the time-out inside, so that one that hangs counts as failed.
+/// **Not guaranteed**: that calls end: without a time-out, one that hangs is never counted.
 ///
 /// # Errors
 /// [`Kind::Overloaded`] for who is refused, with the reason, the breaker's name as the place, and [`Error::retry_after`]
@@ -212,7 +214,7 @@ fn refuse<K>(shared: &Shared<K>, cell: &Cell, wait: Option<Duration>, now: Insta
     }
 }
 
-/// A call under way. Dropped, it counts for nothing and lets another one probe.
+/// A call under way. Dropped by its caller, it counts for nothing and lets another one probe.
 struct Held<K> {
     shared: Arc<Shared<K>>,
     cell: Arc<Cell>,
@@ -230,7 +232,8 @@ impl<K> Held<K> {
 impl<K> Drop for Held<K> {
     fn drop(&mut self) {
         if self.permit.is_some() {
-            self.settle(None, time::now());
+            let late = attempt::dropped() == Outcome::Failure;
+            self.settle(late.then_some(true), time::now());
         }
     }
 }

@@ -51,7 +51,7 @@ pub use tuning::HedgeHandle;
 /// - Recorded are answers, time-outs, and losers with the time until they lost: what is slow never goes unseen, and the
 ///   delay does not creep down. Failures are not recorded.
 /// - Whatever chooses endpoints further in is told where the first attempt went ([`attempt`]), so that it
-///   can prefer another, and that the loser was [superseded](attempt::is_superseded).
+///   can prefer another, and that the loser was [superseded](attempt::dropped).
 /// - Always ready: the service, which must be `Sync` for that, is cloned once per attempt and made ready inside the call.
 ///   Dropping the call drops what is under way.
 ///

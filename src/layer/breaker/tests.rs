@@ -1,6 +1,7 @@
 //! The shell, with time paused.
 
 use super::*;
+use crate::layer::{Request, RetryLayer};
 use futures::poll;
 use tower::{ServiceExt, service_fn};
 
@@ -33,6 +34,18 @@ async fn it_opens_refuses_without_calling_and_recovers() {
     call(None).await.unwrap();
     assert_eq!((handle.explain().circuit, handle.explain().why), (Circuit::Closed, Why::Recovered));
     assert_eq!(handle.turns(), 5, "open, half open, open, half open, closed");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_service_that_hangs_opens_it_also_where_the_time_out_stands_in_front() {
+    let hangs = service_fn(|_: Request<()>| std::future::pending::<Result>());
+    let layer = BreakerLayer::new("cart", few()).unwrap();
+    let handle = layer.handle();
+    let service = RetryLayer::new().attempts(1).attempt_timeout(SECOND).layer(layer.layer(hangs));
+    for call in 1..=10 {
+        assert!(service.clone().oneshot(Request::new(()).idempotent()).await.unwrap_err().is_timeout());
+        assert_eq!(handle.explain().circuit == Circuit::Open, call == 10, "{call}");
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -23,7 +23,7 @@ struct Under(Log, u64, bool);
 impl Drop for Under {
     fn drop(&mut self) {
         if !self.2 {
-            self.0.0.lock().1.push((self.1, attempt::is_superseded()));
+            self.0.0.lock().1.push((self.1, attempt::dropped() == Outcome::Superseded));
         }
     }
 }
