@@ -3,7 +3,7 @@
 use super::{
     controllers::replica_set::pending,
     manifest::{self, Warning},
-    object::{DeploymentSpec, Json, Kind, Members, Object, ReplicaSetSpec, ServiceSpec, ServiceType},
+    object::{DeploymentSpec, Json, Kind, Members, Object, ReplicaSetSpec, ServiceSpec, ServiceType, StatefulSetSpec},
     plane::Plane,
 };
 use crate::{
@@ -275,6 +275,7 @@ pub(super) fn replicas(object: &Object) -> Result<Option<i32>> {
     Ok(match object.kind() {
         kind if kind == Kind::DEPLOYMENT => Some(object.view::<DeploymentSpec>()?.replicas()),
         kind if kind == Kind::REPLICA_SET => Some(object.view::<ReplicaSetSpec>()?.replicas()),
+        kind if kind == Kind::STATEFUL_SET => Some(object.view::<StatefulSetSpec>()?.replicas()),
         _ => None,
     })
 }

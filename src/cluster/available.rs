@@ -3,7 +3,7 @@
 use super::{
     object::{
         Condition, ContainerStatus, DeploymentSpec, DeploymentStatus, Event, Kind, Object, PodStatus, ReplicaSetSpec,
-        ReplicaSetStatus,
+        ReplicaSetStatus, StatefulSetSpec, StatefulSetStatus, StatefulUpdateType,
     },
     plane::Plane,
     reference::Reference,
@@ -135,6 +135,22 @@ pub(super) fn missing(object: &Object) -> Result<Option<String>> {
                 () => None,
             }
         }
+        kind if kind == Kind::STATEFUL_SET => {
+            let spec = object.view::<StatefulSetSpec>()?;
+            let (wanted, status) = (spec.replicas(), object.view::<StatefulSetStatus>()?);
+            let rolls = spec.update_strategy.type_ == StatefulUpdateType::RollingUpdate;
+            match () {
+                () if status.observed_generation < object.metadata().generation => {
+                    Some("its newest spec was not looked at yet".into())
+                }
+                () if status.replicas > wanted => Some(format!("{} pods too many are left", status.replicas - wanted)),
+                () if rolls && status.updated_replicas < wanted => {
+                    Some(of(status.updated_replicas, wanted, "of the newest template"))
+                }
+                () if status.available_replicas < wanted => Some(of(status.available_replicas, wanted, "available")),
+                () => None,
+            }
+        }
         kind if kind == Kind::POD => {
             let status = object.view::<PodStatus>()?;
             let done = status.phase == super::object::PodPhase::Succeeded;
@@ -142,7 +158,7 @@ pub(super) fn missing(object: &Object) -> Result<Option<String>> {
             (!done && !ready).then(|| format!("it is {}, and not ready", status.phase))
         }
         kind => {
-            let message = format!("a {kind} is not waited for: a Deployment, a ReplicaSet or a Pod is");
+            let message = format!("a {kind} is not waited for: a Deployment, a ReplicaSet, a StatefulSet or a Pod is");
             return Err(Error::new(base::Kind::Invalid, message).at(object.key().as_str()));
         }
     })

@@ -1,7 +1,7 @@
 //! The controllers and the kubelet, wired to what they watch.
 
 use super::{
-    controllers::{deployment, endpoints, garbage, orphans::Orphans, replica_set, scheduler::Scheduler},
+    controllers::{deployment, endpoints, garbage, orphans::Orphans, replica_set, scheduler::Scheduler, stateful_set},
     kubelet::Kubelet,
     object::Kind,
     plane::Plane,
@@ -36,6 +36,14 @@ pub(super) fn control_plane(plane: &Arc<Plane>, kubelet: &Arc<Kubelet>, seed: Se
     .prefix(&sets)
     .keys(replica_set::keys)
     .also(store.clone(), &pods, replica_set::keys);
+
+    let numbering = control::reconcile(
+        store.clone(),
+        step(plane.clone(), |plane, key| async move { stateful_set::reconcile(&plane, &key).await }),
+    )
+    .prefix(&Kind::STATEFUL_SET.prefix())
+    .keys(stateful_set::keys)
+    .also(store.clone(), &pods, stateful_set::keys);
 
     let of_pod = plane.clone();
     let deploying = control::reconcile(
@@ -87,6 +95,7 @@ pub(super) fn control_plane(plane: &Arc<Plane>, kubelet: &Arc<Kubelet>, seed: Se
     pod.container(ContainerSpec::new("scheduler", Image::new(scheduling.named("scheduler"))))
         .container(ContainerSpec::new("replicaset-controller", Image::new(replicating.named("replicaset-controller"))))
         .container(ContainerSpec::new("deployment-controller", Image::new(deploying.named("deployment-controller"))))
+        .container(ContainerSpec::new("statefulset-controller", Image::new(numbering.named("statefulset-controller"))))
         .container(ContainerSpec::new("endpoints-controller", Image::new(pointing.named("endpoints-controller"))))
         .container(ContainerSpec::new("garbage-collector", Image::new(collecting.named("garbage-collector"))))
         .container(ContainerSpec::new("pod-garbage-collector", Image::new(clearing.named("pod-garbage-collector"))))

@@ -5,7 +5,7 @@ use super::{
     available::Available,
     builder::Builder,
     kubelet::{Kubelet, Running},
-    object::{DeploymentSpec, Event, Kind, NodeSpec, Object, ReplicaSetSpec},
+    object::{DeploymentSpec, Event, Kind, NodeSpec, Object, ReplicaSetSpec, StatefulSetSpec},
     plane::Plane,
     reference::{self, Reference},
     service::Services,
@@ -162,7 +162,8 @@ impl Cluster {
     }
 
     /// Waits until a workload is available: a Deployment with all pods of its newest template available and no old ones
-    /// left, a ReplicaSet with all of its pods available, a Pod that is ready (or has succeeded).
+    /// left, a ReplicaSet with all of its pods available, a StatefulSet with all of its pods available and of its newest
+    /// template, a Pod that is ready (or has succeeded).
     ///
     /// Gives up after five minutes, or [as long as it is told](Available::within).
     ///
@@ -172,7 +173,7 @@ impl Cluster {
         Available::new(self.0.plane.clone(), name)
     }
 
-    /// Asks for so many pods of a Deployment or ReplicaSet: `deployment/cart`, or just `cart`.
+    /// Asks for so many pods of a Deployment, ReplicaSet or StatefulSet: `deployment/cart`, or just `cart`.
     ///
     /// # Errors
     /// [`NotFound`](base::Kind::NotFound) where there is none; [`Invalid`](base::Kind::Invalid) for another kind.
@@ -183,6 +184,9 @@ impl Cluster {
         let scaled = self.0.plane.edit(&key, |object| match object.kind() {
             kind if kind == Kind::DEPLOYMENT => object.edit::<DeploymentSpec>(|spec| spec.replicas = wanted).map(Some),
             kind if kind == Kind::REPLICA_SET => object.edit::<ReplicaSetSpec>(|spec| spec.replicas = wanted).map(Some),
+            kind if kind == Kind::STATEFUL_SET => {
+                object.edit::<StatefulSetSpec>(|spec| spec.replicas = wanted).map(Some)
+            }
             kind => {
                 Err(Error::new(base::Kind::Invalid, format!("a {kind} cannot be scaled")).at(object.key().as_str()))
             }

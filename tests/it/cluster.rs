@@ -11,5 +11,6 @@ mod scenario;
 mod schedule;
 mod schedules;
 mod start;
+mod stateful;
 mod traffic;
 mod world;

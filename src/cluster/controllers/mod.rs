@@ -9,6 +9,7 @@ pub(super) mod garbage;
 pub(super) mod orphans;
 pub(super) mod replica_set;
 pub(super) mod scheduler;
+pub(super) mod stateful_set;
 
 use super::object::{Object, PodStatus};
 use crate::store::{Change, Entry, Key};

@@ -14,6 +14,7 @@ pub(super) fn fill(kind: &'static Kind, object: &mut Json<'static>) {
         kind if kind == Kind::POD => within(object, "spec", pod),
         kind if kind == Kind::DEPLOYMENT => within(object, "spec", deployment),
         kind if kind == Kind::REPLICA_SET => within(object, "spec", replica_set),
+        kind if kind == Kind::STATEFUL_SET => within(object, "spec", stateful_set),
         kind if kind == Kind::SERVICE => within(object, "spec", service),
         kind if kind == Kind::SECRET => secret(object),
         kind if kind == Kind::ENDPOINT_SLICE => each(object, "ports", |port| {
@@ -66,6 +67,18 @@ fn deployment(spec: &mut Members<'static>) {
 fn replica_set(spec: &mut Members<'static>) {
     spec.or_insert("replicas", 1);
     within(spec, "template", |template| within(template, "spec", pod));
+}
+
+fn stateful_set(spec: &mut Members<'static>) {
+    spec.or_insert("podManagementPolicy", "OrderedReady");
+    spec.or_insert("revisionHistoryLimit", 10);
+    if let Json::Object(strategy) = spec.or_insert("updateStrategy", Members::new())
+        && strategy.or_insert("type", "RollingUpdate").as_str() == Some("RollingUpdate")
+        && let Json::Object(rolling) = strategy.or_insert("rollingUpdate", Members::new())
+    {
+        rolling.or_insert("partition", 0);
+    }
+    replica_set(spec);
 }
 
 fn pod(spec: &mut Members<'static>) {

@@ -76,6 +76,8 @@ pub enum Of {
     Object,
     /// The spec of a pod, or of a workload's template.
     Pod,
+    /// A stateful set.
+    StatefulSet,
     /// A service.
     Service,
     /// A service account.
@@ -143,6 +145,14 @@ inert! {
         "containers[].lifecycle.*.httpGet.httpHeaders" => "stored, not acted on",
         "containers[].lifecycle.*.tcpSocket" => "stored, fails when it is run, as in Kubernetes",
     }
+    StatefulSet {
+        "spec.ordinals.start" unless "0" => "stored, not acted on: numbers begin at 0",
+        "spec.persistentVolumeClaimRetentionPolicy" => "stored, not acted on: there are no claims",
+        "spec.revisionHistoryLimit" unless "10" => "stored, not acted on: no old templates are kept",
+        "spec.updateStrategy.rollingUpdate.maxUnavailable" unless "1" => "stored, not acted on: one at a time",
+        "spec.updateStrategy.rollingUpdate.partition" unless "0" => "stored, not acted on: all pods are replaced",
+        "spec.volumeClaimTemplates" => "stored, not acted on: there are no claims",
+    }
     Service {
         "spec.type" unless "ClusterIP" | "ExternalName" => "stored, not acted on: it is reached inside the cluster, and where it is exposed",
         "spec.sessionAffinity" unless "None" => "stored, not acted on",
@@ -164,7 +174,10 @@ impl Of {
         match self {
             Of::Object => Some(&[]),
             Of::Pod if kind == Kind::POD => Some(&["spec"]),
-            Of::Pod if kind == Kind::DEPLOYMENT || kind == Kind::REPLICA_SET => Some(&["spec", "template", "spec"]),
+            Of::Pod if kind == Kind::DEPLOYMENT || kind == Kind::REPLICA_SET || kind == Kind::STATEFUL_SET => {
+                Some(&["spec", "template", "spec"])
+            }
+            Of::StatefulSet if kind == Kind::STATEFUL_SET => Some(&[]),
             Of::Service if kind == Kind::SERVICE => Some(&[]),
             Of::ServiceAccount if kind == Kind::SERVICE_ACCOUNT => Some(&[]),
             Of::Node if kind == Kind::NODE => Some(&[]),

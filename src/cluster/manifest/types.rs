@@ -8,7 +8,7 @@ use super::{
 use crate::cluster::object::{
     ConfigMap, DeploymentSpec, DeploymentStatus, EndpointSlice, Event, Json, Kind, Members, Metadata, NamespaceStatus,
     NodeSpec, NodeStatus, PodSpec, PodStatus, ReplicaSetSpec, ReplicaSetStatus, Secret, ServiceAccount, ServiceSpec,
-    ServiceStatus,
+    ServiceStatus, StatefulSetSpec, StatefulSetStatus,
 };
 use serde::de::DeserializeOwned;
 use std::collections::BTreeMap;
@@ -22,7 +22,8 @@ const REFUSED: [&str; 2] = ["hostPID", "hostIPC"];
 /// Reports every value of the wrong type and takes it out, so that what is left reads as the kind's views; and what no
 /// view has.
 pub(super) fn settle(kind: &'static Kind, object: &mut Json<'static>, report: &mut Report<'_>) {
-    let spec = [Kind::POD, Kind::NODE, Kind::DEPLOYMENT, Kind::REPLICA_SET, Kind::SERVICE].contains(&kind);
+    let spec =
+        [Kind::POD, Kind::NODE, Kind::DEPLOYMENT, Kind::REPLICA_SET, Kind::STATEFUL_SET, Kind::SERVICE].contains(&kind);
     if spec || kind == Kind::NAMESPACE {
         for (key, _) in object.as_object().into_iter().flat_map(Members::iter) {
             if !ELSEWHERE.contains(&key) && key != "status" && !(spec && key == "spec") {
@@ -47,6 +48,10 @@ pub(super) fn settle(kind: &'static Kind, object: &mut Json<'static>, report: &m
         kind if kind == Kind::REPLICA_SET => {
             member::<ReplicaSetSpec>(object, "spec", report);
             member::<ReplicaSetStatus>(object, "status", report);
+        }
+        kind if kind == Kind::STATEFUL_SET => {
+            member::<StatefulSetSpec>(object, "spec", report);
+            member::<StatefulSetStatus>(object, "status", report);
         }
         kind if kind == Kind::SERVICE => {
             member::<ServiceSpec>(object, "spec", report);

@@ -19,7 +19,7 @@ pub struct Kind {
 }
 
 /// Every kind, in the order in which a manifest's objects should be created.
-static KINDS: [Kind; 11] = [
+static KINDS: [Kind; 12] = [
     kind(0, "v1", "Namespace", "namespaces", false, &["ns"]),
     kind(1, "v1", "Node", "nodes", false, &["no"]),
     kind(2, "v1", "ServiceAccount", "serviceaccounts", true, &["sa"]),
@@ -30,7 +30,8 @@ static KINDS: [Kind; 11] = [
     kind(7, "v1", "Pod", "pods", true, &["po"]),
     kind(8, "apps/v1", "ReplicaSet", "replicasets", true, &["rs"]),
     kind(9, "apps/v1", "Deployment", "deployments", true, &["deploy"]),
-    kind(10, "v1", "Event", "events", true, &["ev"]),
+    kind(10, "apps/v1", "StatefulSet", "statefulsets", true, &["sts"]),
+    kind(11, "v1", "Event", "events", true, &["ev"]),
 ];
 
 /// How many kinds there are.
@@ -68,8 +69,10 @@ impl Kind {
     pub const REPLICA_SET: &'static Kind = &KINDS[8];
     /// Replica sets, one rolling into the next.
     pub const DEPLOYMENT: &'static Kind = &KINDS[9];
+    /// Pods with names that stay, one by one.
+    pub const STATEFUL_SET: &'static Kind = &KINDS[10];
     /// Something that happened to an object.
-    pub const EVENT: &'static Kind = &KINDS[10];
+    pub const EVENT: &'static Kind = &KINDS[11];
 
     /// Every kind, in the order in which a manifest's objects should be created.
     pub fn all() -> &'static [Kind] {

@@ -16,7 +16,7 @@ use super::{mistake::Report, path::Path};
 use crate::cluster::object::{Kind, Object, PodSpec, View};
 
 /// The kinds that mean nothing without a spec.
-const NEED_SPEC: [&Kind; 4] = [Kind::POD, Kind::DEPLOYMENT, Kind::REPLICA_SET, Kind::SERVICE];
+const NEED_SPEC: [&Kind; 5] = [Kind::POD, Kind::DEPLOYMENT, Kind::REPLICA_SET, Kind::STATEFUL_SET, Kind::SERVICE];
 
 /// Checks an object whose values have the right types and whose defaults are filled in.
 pub(super) fn object(object: &Object, report: &mut Report<'_>) {
@@ -34,6 +34,9 @@ pub(super) fn object(object: &Object, report: &mut Report<'_>) {
         }
         kind if kind == Kind::REPLICA_SET => {
             view(object, report, |of, report| workload::replica_set(of, &spec, report));
+        }
+        kind if kind == Kind::STATEFUL_SET => {
+            view(object, report, |of, report| workload::stateful_set(of, &spec, report));
         }
         kind if kind == Kind::SERVICE => {
             view(object, report, |of, report| service::check(of, &spec, report));

@@ -41,6 +41,11 @@ pub fn check_update(old: &Object, new: &Object) -> Result {
         kind if kind == Kind::DEPLOYMENT || kind == Kind::REPLICA_SET => {
             fixed(&spec.key("selector"), &["spec", "selector"], false);
         }
+        kind if kind == Kind::STATEFUL_SET => {
+            for member in ["selector", "serviceName", "podManagementPolicy", "volumeClaimTemplates"] {
+                fixed(&spec.key(member), &["spec", member], false);
+            }
+        }
         kind if kind == Kind::SERVICE && !given_up(&after) => {
             fixed(&spec.key("clusterIP"), &["spec", "clusterIP"], true);
         }

@@ -1,4 +1,4 @@
-//! Deployments and replica sets.
+//! Deployments, replica sets and stateful sets.
 
 use super::{
     super::{mistake::Report, path::Path},
@@ -6,8 +6,12 @@ use super::{
     names::not_negative,
     pod,
 };
-use crate::cluster::object::{
-    DeploymentSpec, IntOrString, LabelSelector, PodTemplate, ReplicaSetSpec, RestartPolicy, StrategyType,
+use crate::{
+    base::name,
+    cluster::object::{
+        DeploymentSpec, IntOrString, LabelSelector, PodTemplate, ReplicaSetSpec, RestartPolicy, StatefulSetSpec,
+        StrategyType,
+    },
 };
 
 pub(super) fn deployment(spec: &DeploymentSpec, path: &Path<'_>, report: &mut Report<'_>) {
@@ -30,6 +34,13 @@ pub(super) fn deployment(spec: &DeploymentSpec, path: &Path<'_>, report: &mut Re
 
 pub(super) fn replica_set(spec: &ReplicaSetSpec, path: &Path<'_>, report: &mut Report<'_>) {
     common(spec.replicas(), spec.min_ready_seconds, &spec.selector, &spec.template, path, report);
+}
+
+pub(super) fn stateful_set(spec: &StatefulSetSpec, path: &Path<'_>, report: &mut Report<'_>) {
+    common(spec.replicas(), spec.min_ready_seconds, &spec.selector, &spec.template, path, report);
+    if !spec.service_name.is_empty() {
+        report.check(&path.key("serviceName"), name::check_label(&spec.service_name));
+    }
 }
 
 /// A bound of a rollout, as a number or as per cent; `None` where it is wrong.

@@ -12,6 +12,7 @@ mod pod;
 mod probe;
 mod schedule;
 mod service;
+mod stateful;
 mod volume;
 mod workload;
 
@@ -36,6 +37,9 @@ pub use schedule::{Taint, TaintEffect, Toleration, TolerationOperator, TopologyS
 pub use service::{
     Endpoint, EndpointConditions, EndpointPort, EndpointSlice, LoadBalancerIngress, LoadBalancerStatus, ServicePort,
     ServiceSpec, ServiceStatus, ServiceType,
+};
+pub use stateful::{
+    Ordinals, PodManagement, StatefulRolling, StatefulSetSpec, StatefulSetStatus, StatefulUpdate, StatefulUpdateType,
 };
 pub use volume::{ConfigMapVolume, EmptyDirVolume, KeyToPath, SecretVolume, Volume};
 pub use workload::{
@@ -94,6 +98,8 @@ of_kind! {
     DeploymentStatus = Status of DEPLOYMENT;
     ReplicaSetSpec = Spec of REPLICA_SET;
     ReplicaSetStatus = Status of REPLICA_SET;
+    StatefulSetSpec = Spec of STATEFUL_SET;
+    StatefulSetStatus = Status of STATEFUL_SET;
     ServiceSpec = Spec of SERVICE;
     ServiceStatus = Status of SERVICE;
     NamespaceStatus = Status of NAMESPACE;

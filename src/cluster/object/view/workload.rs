@@ -1,4 +1,4 @@
-//! Workloads: pods in numbers.
+//! Workloads of pods that are alike.
 
 use super::{Condition, LabelSelector, PodTemplate, choice, unset, view};
 use crate::base::Result;
