@@ -14,7 +14,7 @@ use crate::base::{
 };
 use std::fmt;
 
-/// One endpoint under watch: [`Detector::join`].
+/// One endpoint under watch: [`Detector::join`](super::Detector::join).
 #[derive(Clone)]
 pub struct Watched {
     pub(super) patient: Arc<Patient>,
