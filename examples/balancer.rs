@@ -55,7 +55,12 @@ struct Options {
 
 #[tokio::main]
 async fn main() -> Result {
-    let options = options(std::env::args().skip(1))?;
+    run(std::env::args().skip(1)).await
+}
+
+/// As the command line says, until it is interrupted.
+pub(crate) async fn run(words: impl Iterator<Item = String>) -> Result {
+    let options = options(words)?;
     let host = machine()?;
     if options.servers.is_empty() {
         return show().await;
@@ -64,7 +69,7 @@ async fn main() -> Result {
     let endpoints = endpoints(&host, &options.servers)?;
     host.scope().spawn(endpoints.probe(probes(&host, &options)).into_future());
     if let Some(admin) = options.admin {
-        expose(admin, explain(endpoints.clone())).await?;
+        let admin = expose(admin, explain(endpoints.clone())).await?;
         println!("explains itself on http://{admin}");
     }
     let address = expose(listen, balance(endpoints)).await?;

@@ -1,6 +1,6 @@
 //! Stop calling who fails or is slow, and probe when it is well again.
 
-use super::{Classify, RateKey, Standard, attempt, rate::Together};
+use super::{Classify, RateKey, Standard, attempt, moment, rate::Together};
 use crate::base::{
     BoxError, Error, Kind, Outcome, Result, Seed,
     sync::Arc,
@@ -189,13 +189,14 @@ where
 
     #[inline]
     fn call(&mut self, request: Req) -> Self::Future {
-        let (shared, now) = (&self.layer.handle.0, time::now());
+        let (shared, now) = (&self.layer.handle.0, moment::now());
         let cell = shared.cell(self.layer.key.key(&request), now);
         let state = match shared.admit(&cell, now) {
             // refused without calling: the inner service keeps its readiness for the next call
             Err(wait) => State::Refused { error: Some(refuse(shared, &cell, wait, now)) },
             Ok(permit) => {
                 let held = Held { shared: shared.clone(), cell, permit: Some(permit) };
+                let _handed = moment::hand(now);
                 State::Called { future: self.inner.call(request), held }
             }
         };

@@ -1,13 +1,13 @@
 //! Every call ends in time.
 
-use super::{Metadata, attempt, timer::Timer};
+use super::{Metadata, attempt, moment, timer::Timer};
 use crate::base::{
     BoxError, Deadline, Error, Kind,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering::Relaxed},
     },
-    time::{self, Instant},
+    time::Instant,
 };
 use pin_project_lite::pin_project;
 use std::{
@@ -113,10 +113,11 @@ where
 
     #[inline]
     fn call(&mut self, mut request: Req) -> Self::Future {
-        let now = time::now();
+        let now = moment::now();
         let until = until(now, self.layer.within(), request.deadline());
         request.set_deadline(Deadline::at(until));
         // refused without calling: the inner service keeps its readiness for the next call
+        let _handed = moment::hand(now);
         let future = (until > now).then(|| self.inner.call(request));
         Bounded { future, until, timer: Timer::default() }
     }
@@ -172,7 +173,7 @@ impl<F> fmt::Debug for Bounded<F> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::layer::Request;
+    use crate::{base::time, layer::Request};
     use tower::{ServiceExt, service_fn};
 
     const SECOND: Duration = Duration::from_secs(1);

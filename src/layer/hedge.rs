@@ -4,6 +4,7 @@ use super::{
     Budget, Classify, Metadata, Standard,
     attempt::{self, Tried},
     budget::Extra,
+    moment,
     on_call::OnCall,
     timer::Timer,
 };
@@ -184,7 +185,7 @@ where
 
     #[inline]
     fn call(&mut self, request: Req) -> Self::Future {
-        let (tuning, now) = (&self.shared.layer.handle.0, time::now());
+        let (tuning, now) = (&self.shared.layer.handle.0, moment::now());
         tuning.own.deposit(now);
         let mut spare = None;
         if request.is_idempotent()

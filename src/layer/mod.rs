@@ -56,6 +56,7 @@ pub mod idempotency;
 pub mod idle;
 pub mod limit;
 pub mod metadata;
+mod moment;
 pub(crate) mod on_call;
 pub mod rate;
 pub mod retry;

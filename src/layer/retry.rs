@@ -4,6 +4,7 @@ use super::{
     Budget, Classify, Metadata, Standard,
     attempt::{self, Tried},
     budget::Extra,
+    moment,
     on_call::OnCall,
     timer::Timer,
 };
@@ -225,7 +226,7 @@ where
 
     #[inline]
     fn call(&mut self, mut request: Req) -> Self::Future {
-        let (layer, now) = (&self.shared.layer, time::now());
+        let (layer, now) = (&self.shared.layer, moment::now());
         let rules = layer.handle.rules();
         layer.budget.deposit(now);
         rules.begin();

@@ -3,6 +3,7 @@
 use super::{
     attempt,
     deadline::{nanos, until},
+    moment,
     on_call::OnCall,
     timer::Timer,
 };
@@ -12,7 +13,7 @@ use crate::base::{
         Arc,
         atomic::{AtomicU64, Ordering::Relaxed},
     },
-    time::{self, Instant},
+    time::Instant,
 };
 use pin_project_lite::pin_project;
 use std::{
@@ -121,8 +122,8 @@ impl TimeoutHandle {
         self.0.timed_out.load(Relaxed)
     }
 
-    fn time<F>(&self, future: F) -> Timed<F> {
-        let until = until(time::now(), self.within(), None);
+    fn time<F>(&self, now: Instant, future: F) -> Timed<F> {
+        let until = until(now, self.within(), None);
         Timed { future: Some(future), until, timer: Timer::default(), handle: self.clone() }
     }
 }
@@ -172,7 +173,9 @@ where
 
     #[inline]
     fn call(&mut self, request: Req) -> Self::Future {
-        self.handle.time(self.inner.call(request))
+        let now = moment::now();
+        let _handed = moment::hand(now);
+        self.handle.time(now, self.inner.call(request))
     }
 }
 
@@ -199,7 +202,7 @@ where
 
     #[inline]
     fn call(&mut self, request: Req) -> Self::Future {
-        TotalTimed { timed: self.handle.time(OnCall::new(S::clone(&self.inner), request)) }
+        TotalTimed { timed: self.handle.time(moment::now(), OnCall::new(S::clone(&self.inner), request)) }
     }
 }
 
@@ -276,6 +279,7 @@ impl<S: Service<Req>, Req> fmt::Debug for TotalTimed<S, Req> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::base::time;
     use std::future::pending;
     use tower::{ServiceExt, service_fn};
 

@@ -3,8 +3,8 @@
 use super::{
     Attributes,
     affinity::Told,
-    load::{Cell, state},
-    part::Part,
+    cell::{Cell, state},
+    part::{Part, flaps},
     sample::{Sampling, candidates},
     snapshot::Snapshot,
 };
@@ -28,12 +28,21 @@ pub struct Among<'a, S> {
     /// The snapshot's or the part's.
     pub(crate) id: u64,
     only: Option<&'a dyn Fn(usize) -> bool>,
+    route: Option<OnRoute>,
+}
+
+/// The route of the request, where routes are told apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct OnRoute {
+    pub(crate) number: u16,
+    /// Whether anybody is out there.
+    pub(crate) some_out: bool,
 }
 
 impl<'a, S> Among<'a, S> {
     #[inline(always)]
     pub(crate) fn new(snapshot: &'a Snapshot<S>) -> Self {
-        Among { snapshot, sampling: &snapshot.sampling, id: snapshot.id, only: None }
+        Among { snapshot, sampling: &snapshot.sampling, id: snapshot.id, only: None, route: None }
     }
 
     /// How many endpoints there are, whether they take calls or not.
@@ -75,14 +84,15 @@ impl<'a, S> Among<'a, S> {
             state::EJECTED => cell.is_due(),
             _ => false,
         };
-        self.snapshot.list.get(place).is_some_and(|endpoint| right(&endpoint.cell))
+        let there = |cell: &Cell| right(cell) && self.on_route(cell).is_none_or(right);
+        self.snapshot.list.get(place).is_some_and(|endpoint| there(&endpoint.cell))
             && self.weight(place) > 0
             && self.allows(place)
     }
 
     /// Whether it takes calls as a matter of course, also where the choice was narrowed without it.
     pub(crate) fn takes(&self, place: usize) -> bool {
-        let state = self.snapshot.list.get(place).map(|endpoint| endpoint.cell.state());
+        let state = self.snapshot.list.get(place).map(|endpoint| self.state(&endpoint.cell));
         state.is_some_and(|state| state & !(state::WARMING | state::USED) == 0) && self.weight(place) > 0
     }
 
@@ -125,7 +135,35 @@ impl<'a, S> Among<'a, S> {
     /// by trying, this one draws at once. The part was made of what this one draws from.
     #[inline(always)]
     pub(crate) fn within<'b>(&'b self, part: &'b Part) -> Among<'b, S> {
-        Among { snapshot: self.snapshot, sampling: &part.sampling, id: part.id, only: self.only }
+        Among { snapshot: self.snapshot, sampling: &part.sampling, id: part.id, only: self.only, route: self.route }
+    }
+
+    /// The same choice for a request of this route: who is out there is out, who comes back there comes back slowly.
+    #[inline]
+    pub(crate) fn on(&self, route: OnRoute) -> Among<'a, S> {
+        Among { route: Some(route), ..*self }
+    }
+
+    /// What is held against an endpoint on the route of the request.
+    #[inline(always)]
+    fn on_route<'c>(&self, cell: &'c Cell) -> Option<&'c Cell> {
+        self.route.and_then(|route| cell.on_route(route.number)).map(|cell| &**cell)
+    }
+
+    /// All that is wrong with an endpoint, as bits of [`state`].
+    #[inline(always)]
+    fn state(&self, cell: &Cell) -> u32 {
+        match self.route {
+            None => cell.state(),
+            Some(_) => cell.state() | self.on_route(cell).map_or(0, Cell::state),
+        }
+    }
+
+    /// Under what to keep that which is made of who takes calls: another number where that may be others.
+    #[inline(always)]
+    pub(crate) fn known_as(&self) -> (u64, u64) {
+        let route = self.route.filter(|route| route.some_out).map_or(0, |route| u64::from(route.number) + 1);
+        (self.id | route << 47, flaps()) // ids are counted up from 0
     }
 
     /// Whether the draw is from the whole set.
@@ -152,12 +190,14 @@ impl<'a, S> Among<'a, S> {
     /// Whether it is ejected and the call that goes there decides whether it comes back.
     #[inline(always)]
     pub(crate) fn is_due(&self, place: usize) -> bool {
-        self.snapshot.list.get(place).is_some_and(|endpoint| endpoint.cell.is_out() && endpoint.cell.is_due())
+        let due = |cell: &Cell| cell.is_out() && cell.is_due();
+        let there = |cell: &Cell| due(cell) || self.on_route(cell).is_some_and(due);
+        self.snapshot.list.get(place).is_some_and(|endpoint| there(&endpoint.cell))
     }
 
     /// Whether it gets only part of its share yet.
     pub(crate) fn is_warming(&self, place: usize) -> bool {
-        self.snapshot.list.get(place).is_some_and(|endpoint| endpoint.cell.state() & state::WARMING != 0)
+        self.snapshot.list.get(place).is_some_and(|endpoint| self.state(&endpoint.cell) & state::WARMING != 0)
     }
 
     #[inline(always)]
@@ -194,7 +234,7 @@ impl<'a, S> Among<'a, S> {
         }
         let (a, b) = candidates(self.snapshot.list.len(), draw.word());
         match (self.snapshot.list.get(a), self.snapshot.list.get(b)) {
-            (Some(first), Some(second)) if first.cell.state() | second.cell.state() == 0 => Ok((a, b)),
+            (Some(first), Some(second)) if self.state(&first.cell) | self.state(&second.cell) == 0 => Ok((a, b)),
             _ => Err(Some((a, b))),
         }
     }
@@ -236,7 +276,7 @@ impl<'a, S> Among<'a, S> {
     /// Whether nothing is wrong with it.
     #[inline(always)]
     pub(crate) fn is_free(&self, place: usize) -> bool {
-        self.only.is_none() && self.snapshot.list.get(place).is_some_and(|endpoint| endpoint.cell.state() == 0)
+        self.only.is_none() && self.snapshot.list.get(place).is_some_and(|endpoint| self.state(&endpoint.cell) == 0)
     }
 
     #[inline(never)]
@@ -257,17 +297,18 @@ impl<'a, S> Among<'a, S> {
     pub(crate) fn admits(&self, place: usize, coin: u32) -> bool {
         let Some(endpoint) = self.snapshot.list.get(place) else { return false };
         let admitted = || f64::from(coin) < self.share(&endpoint.cell, time::now()) * 2_f64.powi(32);
-        self.allows(place) && (endpoint.cell.state() == 0 || admitted())
+        self.allows(place) && (self.state(&endpoint.cell) == 0 || admitted())
     }
 
     /// How much of its share it gets: 0 where it cannot be picked.
     fn share(&self, cell: &Cell, now: Instant) -> f64 {
-        match cell.state() & !state::USED {
+        let share = |cell: &Cell| match cell.state() & !state::USED {
             0 => 1.0,
             state::WARMING => cell.share(self.snapshot.warm, now),
             state if state & state::UNREADY == 0 && cell.is_due() => 1.0,
             _ => 0.0,
-        }
+        };
+        share(cell) * self.on_route(cell).map_or(1.0, share)
     }
 
     /// One endpoint by weight, where few can be picked: looks at all.

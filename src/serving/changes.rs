@@ -2,7 +2,7 @@
 
 use super::{
     Attributes,
-    load::Cell,
+    cell::Cell,
     snapshot::{About, Endpoint, Snapshot},
 };
 use crate::base::{hash, sync::Counted as CellArc, time};

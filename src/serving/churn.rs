@@ -2,7 +2,7 @@
 
 use super::{
     Among, Choice, Draw, Endpoints, Lease, LeastPending, PeakEwma, Picker, Random, Ring, RoundRobin, SlowStart,
-    load::{Lease as Held, state},
+    cell::state, load::Lease as Held,
 };
 use crate::base::{Outcome, Rng, Seed};
 use std::{collections::BTreeMap, time::Duration};

@@ -2,11 +2,12 @@
 
 use super::{
     Among, Choice, Detector, Draw, Ejection, Endpoints, Picker,
-    eject::{Admit, Explanation, Shown},
-    load::{Cell, state},
-    snapshot::Endpoint,
+    cell::{Cell, state},
+    eject::{Admit, Explanation, Muster, Routes, Shown, Sign},
+    load::Watch,
+    snapshot::{About, Endpoint, Snapshot},
 };
-use crate::base::{Result, Seed, sync::atomic::Ordering::Relaxed, time};
+use crate::base::{Outcome, Result, Seed, sync::atomic::Ordering::Relaxed, time};
 
 impl<S> Endpoints<S> {
     /// Watches what becomes of calls, and ejects who fails too much: picks pass it over for a while, then one call is let
@@ -74,37 +75,89 @@ impl<S> Endpoints<S> {
         self.shared.detector.get()
     }
 
-    /// Who is out at this moment, why, since when and until when.
+    /// Watches each route by itself as well, up to so many, for whoever tells which route a request is of:
+    /// [`Replicas::eject_by_route`](super::Replicas::eject_by_route).
+    pub(super) fn eject_by_route(&self, settings: Ejection, most: usize) -> Result<Routes> {
+        if let Some(routes) = self.shared.routes.get() {
+            routes.set(settings, time::now())?;
+            return Ok(routes.clone());
+        }
+        let seed = Seed::new(self.shared.chance.0.load(Relaxed));
+        let routes = Routes::new(settings.clone(), most)?.seed(seed.fork("routes"));
+        if self.shared.routes.set(routes.clone()).is_err() {
+            return self.eject_by_route(settings, most); // another has come first
+        }
+        self.call_roll();
+        Ok(routes)
+    }
+
+    /// What watches each route by itself, to read and to change its settings; none where
+    /// [nobody asked for it](super::Replicas::eject_by_route). Its endpoints are those of the set.
+    pub fn routes(&self) -> Option<&Routes> {
+        self.shared.routes.get()
+    }
+
+    /// Who is out at this moment, why, since when and until when; as a whole, and on which route alone.
     pub fn explain(&self) -> Explanation {
         let now = time::now();
-        self.ejection().map_or_else(|| Explanation::unwatched(self.len(), now), |detector| detector.explain(now))
+        let all = self.ejection().map(|detector| detector.explain(now));
+        let routes = self.routes().map_or_else(Vec::new, |routes| routes.explain(now));
+        Explanation { routes, ..all.unwrap_or_else(|| Explanation::unwatched(self.len(), now)) }
     }
 
     /// Tells the detector who takes calls: whoever changed the set does, and the last one has seen all changes.
     pub(super) fn call_roll(&self) {
-        let Some(detector) = self.ejection() else { return };
-        let seen = detector.roll(time::now(), |roll| {
-            let current = self.current_shared();
-            for (endpoint, about) in current.list.iter().zip(&current.about) {
-                if about.draining || about.attributes.weight == 0 {
-                    continue;
+        if let Some(detector) = self.ejection() {
+            let seen = detector.roll(time::now(), |roll| {
+                let current = self.current_shared();
+                for (endpoint, ready) in takers(&current) {
+                    let cell = &endpoint.cell;
+                    let sign = || -> Sign {
+                        let endpoint = endpoint.witness();
+                        Box::new(move |shown| show(&endpoint.cell, shown))
+                    };
+                    cell.watch(roll.call(cell.key(), cell.watched(), ready, sign));
                 }
-                let cell = &endpoint.cell;
-                let ready = about.attributes.ready && cell.state() & state::UNREADY == 0;
-                let sign = || -> super::eject::Sign {
-                    let endpoint = endpoint.witness();
-                    Box::new(move |shown| show(&endpoint, shown))
-                };
-                cell.watch(roll.call(cell.key(), cell.watched(), ready, sign));
-            }
-            current
-        });
-        drop(seen); // it may be the last that holds it, and services are foreign code: not under the detector's lock
+                current
+            });
+            drop(seen); // it may be the last that holds it, and services are foreign code: not under the detector's lock
+        }
+        if let Some(routes) = self.routes() {
+            let seen = routes.muster(|| {
+                let current = self.current_shared();
+                let takers: Vec<_> = takers(&current).map(|(endpoint, ready)| (endpoint.witness(), ready)).collect();
+                (muster(takers, routes.numbers()), current)
+            });
+            drop(seen);
+        }
     }
 }
 
-fn show(endpoint: &Endpoint<()>, shown: Shown) {
-    let cell = &endpoint.cell;
+/// Who takes calls, and whether they can be picked apart from ejection.
+fn takers<S>(set: &Snapshot<S>) -> impl Iterator<Item = (&Endpoint<S>, bool)> {
+    let ready =
+        |endpoint: &Endpoint<S>, about: &About| about.attributes.ready && endpoint.cell.state() & state::UNREADY == 0;
+    let all = set.list.iter().zip(&set.about).filter(|(_, about)| !about.draining && about.attributes.weight > 0);
+    all.map(move |(endpoint, about)| (endpoint, ready(endpoint, about)))
+}
+
+/// What tells a route's detector of these endpoints, of so many routes.
+fn muster(takers: Vec<(Endpoint<()>, bool)>, routes: usize) -> Muster {
+    Box::new(move |number, detector| {
+        detector.roll(time::now(), |roll| {
+            for (endpoint, ready) in &takers {
+                let Some(cell) = endpoint.cell.open_route(number, routes) else { continue };
+                let sign = || -> Sign {
+                    let cell = cell.clone();
+                    Box::new(move |shown| show(&cell, shown))
+                };
+                cell.watch(roll.call(cell.key(), cell.watched(), *ready, sign));
+            }
+        });
+    })
+}
+
+fn show(cell: &Cell, shown: Shown) {
     cell.mark(state::EJECTED, shown == Shown::Out);
     cell.mark(state::USED, shown == Shown::Used);
     if let Shown::Back(now) = shown {
@@ -119,17 +172,33 @@ pub(super) fn on_trial<S, Req: ?Sized, P: Picker<Req>>(
     among: &Among<'_, S>,
     request: &Req,
     draw: &mut Draw,
+    choice: Choice,
+) -> Option<Choice> {
+    try_out(among, choice, |among| picker.choose(among, request, draw), |cell| Some(cell), Watch::of_probe)
+}
+
+/// The same of any detector: `out` gives what it holds against an endpoint, unless that is nothing to it, and `probe` is
+/// the watch of its probe of that number.
+pub(super) fn try_out<S>(
+    among: &Among<'_, S>,
     mut choice: Choice,
+    mut choose: impl FnMut(&Among<'_, S>) -> Option<Choice>,
+    out: impl for<'c> Fn(&'c Cell) -> Option<&'c Cell>,
+    probe: impl Fn(Watch, u32) -> Watch,
 ) -> Option<Choice> {
     let mut lost = Vec::new();
     loop {
         let cell: &Cell = &among.snapshot.list.get(choice.place)?.cell;
-        let watch = match cell.admit() {
-            Admit::Probe(probe) => probe.number().map_or(choice.watch, |number| choice.watch.of_probe(number)),
-            Admit::Out if cell.state() & state::EJECTED != 0 && !lost.contains(&choice.place) => {
+        let Some(held) = out(cell) else { return Some(choice) };
+        let watch = match held.admit() {
+            Admit::Probe(admitted) => admitted.number().map_or(choice.watch, |number| probe(choice.watch, number)),
+            Admit::Out if held.state() & state::EJECTED != 0 && !lost.contains(&choice.place) => {
                 // another call was faster
+                if choice.watch.is_probe() {
+                    cell.observe(choice.watch, Outcome::Cancelled); // of another detector, whose turn it gives back
+                }
                 lost.push(choice.place);
-                choice = among.only(&|place| !lost.contains(&place), |others| picker.choose(others, request, draw))?;
+                choice = among.only(&|place| !lost.contains(&place), &mut choose)?;
                 continue;
             }
             Admit::In | Admit::Out => choice.watch,

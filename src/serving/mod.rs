@@ -7,7 +7,8 @@
 //! - [`replicas`]: [`Replicas`], equal endpoints behind one service — start here
 //! - [`endpoints`]: [`Endpoints`], the set; [`changes`]: [`Changes`] to it in one step
 //! - [`attributes`]: [`Attributes`], what is known of an endpoint: weight, zone, version, labels, readiness
-//! - [`pick`]: [`Picker`], how one is chosen, the five there are, and those around another: near ones first, a few of many
+//! - [`pick`]: [`Picker`], how one is chosen, the five there are, and those around another: near ones first, a few of many,
+//!   without those who fail for the request's route
 //! - [`among`]: [`Among`], what a picker chooses among
 //! - [`slow_start`]: [`SlowStart`], how fast a new endpoint gets its share
 //! - [`load`]: [`Lease`], one pick, counted until its outcome is known
@@ -16,13 +17,14 @@
 //! - [`source`]: [`Endpoints::follow`], endpoints from a stream of changes; [`Dns`], from names
 //! - [`probes`]: [`Probes`], endpoints asked whether they are ready
 //! - [`erased`]: [`Erased`], endpoints of different types in one set
-//! - `ejecting`: the decision, shown to picks and told what became of them
+//! - `ejecting`: the decision, shown to picks and told what became of them; `cell`: what is known of one endpoint
 //! - `snapshot`, `part`: the set at one moment, and a part of it; `sample`, `ewma`, `rendezvous`: drawing by weight,
 //!   averaging latency, agreeing by names alone (pure)
 
 pub mod affinity;
 pub mod among;
 pub mod attributes;
+mod cell;
 pub mod changes;
 #[cfg(test)]
 mod churn;
@@ -52,7 +54,7 @@ pub use eject::{Detector, Ejection};
 pub use endpoints::Endpoints;
 pub use erased::Erased;
 pub use load::Lease;
-pub use pick::{Choice, LeastPending, Locality, PeakEwma, Picker, Random, Ring, RoundRobin, Subset};
+pub use pick::{ByRoute, Choice, LeastPending, Locality, PeakEwma, Picker, Random, Ring, RoundRobin, Subset};
 pub use probes::{ProbeReport, Probed, Probes, Probing};
 pub use replicas::{Picked, Replicas};
 pub use slow_start::SlowStart;

@@ -2,7 +2,7 @@
 
 use super::{
     Attributes, Description, SlowStart, Status,
-    load::{Cell, state},
+    cell::{Cell, state},
     part,
     pick::Circle,
     rendezvous,

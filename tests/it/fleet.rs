@@ -3,9 +3,9 @@
 
 use seedpod::{
     base::Seed,
-    layer::{Budget, ConcurrencyLimitLayer, DeadlineLayer, Request, RetryLayer},
-    serving::{LeastPending, PeakEwma, Picker, Replicas, RoundRobin},
-    testing::fleet::{Fleet, Latency, Report, Server},
+    layer::{Budget, ConcurrencyLimitLayer, DeadlineLayer, Request, RetryLayer, TimeoutLayer},
+    serving::{Ejection, LeastPending, PeakEwma, Picker, Replicas, RoundRobin},
+    testing::fleet::{Behaviour, Fleet, Latency, Report, Server},
 };
 use std::{convert::identity, fs, path::PathBuf, time::Duration};
 use tower::{Layer, ServiceBuilder};
@@ -87,6 +87,50 @@ async fn after_an_outage_a_budget_lets_the_fleet_recover_within_one_window_and_w
         format!("{what}: {} % well, {:.2} attempts each", by_tens(report), report.amplification())
     };
     told("outage", &[line("budget of 20 %", &with), line("no budget     ", &without)]);
+}
+
+/// Ten servers, one of which is sick for half of a minute: what share of that half minute's requests succeeded, and how
+/// many the sick one got in the whole run.
+async fn sick(
+    sick: fn(Behaviour) -> Behaviour,
+    picker: impl Picker<Request<u64>> + Clone,
+    ejection: Option<Ejection>,
+) -> (f64, u64) {
+    let usual = Server::new(Latency::normal(20 * MILLI, 2 * MILLI));
+    let ill = usual.clone().during(15 * SECOND..45 * SECOND, sick);
+    let fleet = Fleet::new(Seed::new(12)).servers(9, usual).server(ill).rate(300.0).lasting(60 * SECOND);
+    let fleet = ejection.into_iter().fold(fleet, Fleet::eject);
+    let timeout = TimeoutLayer::new(500 * MILLI);
+    let client = |_, endpoints| timeout.layer(Replicas::new(endpoints).pick_by(picker.clone()));
+    let report = fleet.run(identity, client).await.unwrap();
+    let half = report.seconds()[15..45].iter();
+    let (good, all) = half.fold((0, 0), |sum, second| (sum.0 + second.succeeded, sum.1 + second.offered));
+    assert!(report.seconds()[48..].iter().all(|second| second.success() == 1.0), "well again: {report}");
+    (good as f64 / all as f64, report.servers().last().map_or(0, |(_, sent)| sent))
+}
+
+#[tokio::test(start_paused = true)]
+async fn ejection_leaves_a_sick_server_to_its_probes_whether_it_fails_at_once_or_hangs() {
+    let mut story = vec!["                           as it is          with ejection".to_string()];
+    let fails: fn(Behaviour) -> Behaviour = |server| server.latency(Latency::fixed(MILLI)).failing(1.0);
+    let hangs: fn(Behaviour) -> Behaviour = |server| server.latency(Latency::fixed(3_600 * SECOND));
+    for (what, how) in [("fails at once", fails), ("hangs", hangs)] {
+        for picker in ["round robin", "least pending"] {
+            let run = async |ejection| match picker {
+                "round robin" => sick(how, RoundRobin::seed(Seed::new(3)), ejection).await,
+                _ => sick(how, LeastPending, ejection).await,
+            };
+            let ((bare, to_bare), (with, to_with)) = (run(None).await, run(Some(Ejection::new())).await);
+            story.push(format!(
+                "{what:<13} {picker:<13} {:>6.2} %  {to_bare:>5}   {:>6.2} %  {to_with:>5}",
+                100.0 * bare,
+                100.0 * with
+            ));
+            println!("{}", story.last().unwrap());
+            assert!(with >= 0.995 && with > bare, "{what}, {picker}: {bare} as it is, {with} with ejection");
+        }
+    }
+    told("ejection", &story);
 }
 
 /// Four servers of five workers each: a thousand requests a second is what they can do.

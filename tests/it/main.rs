@@ -8,6 +8,8 @@
 )]
 #![allow(clippy::disallowed_macros, reason = "tests may print")]
 
+#[cfg(target_os = "linux")]
+mod balancer;
 mod boutique;
 mod cluster;
 mod control;

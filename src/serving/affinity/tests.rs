@@ -6,7 +6,7 @@ use crate::{
     layer::{Request, RetryLayer},
     serving::{
         Ejection, Endpoints, PeakEwma, SlowStart, Subset,
-        load::state,
+        cell::state,
         pick::tests::{Client, follows, set},
     },
 };

@@ -132,15 +132,17 @@ pub struct Explanation {
     pub spared: u64,
     /// Who is out, longest first.
     pub out: Vec<Explained>,
+    /// Who is out on one route alone, where routes are told apart, in the order of their names.
+    pub routes: Vec<(String, Explanation)>,
 }
 
 impl Explanation {
     /// Of endpoints that nobody watches.
     pub(crate) fn unwatched(endpoints: usize, now: Instant) -> Self {
-        Explanation { now, endpoints, allowed: 0, panics: false, spared: 0, out: Vec::new() }
+        Explanation { now, endpoints, allowed: 0, panics: false, spared: 0, out: Vec::new(), routes: Vec::new() }
     }
 
-    /// After how long the first of those who are out comes back or is tried; those being tried do not count.
+    /// After how long the first of those who are out comes back or is tried; those being tried do not count, nor do routes.
     pub fn next(&self) -> Option<Duration> {
         let waits = self.out.iter().filter(|out| out.standing != Standing::Probing);
         waits.map(|out| out.until.saturating_duration_since(self.now)).min()
@@ -166,6 +168,9 @@ impl fmt::Display for Explanation {
             if out.times > 1 {
                 write!(f, " (time {} in a row)", out.times)?;
             }
+        }
+        for (route, explanation) in self.routes.iter().filter(|(_, explanation)| !explanation.out.is_empty()) {
+            write!(f, "\nroute {route}: {explanation}")?;
         }
         Ok(())
     }
@@ -208,7 +213,7 @@ mod tests {
             out("d", Standing::Ejected, Reason::Failing { share: 0.9, requests: 50, limit: 0.85 }, 1),
             out("e", Standing::Ejected, Reason::LocalOrigin { failures: 5 }, 2),
         ];
-        let explanation = Explanation { now, endpoints: 10, allowed: 5, panics: false, spared: 0, out };
+        let explanation = Explanation { now, endpoints: 10, allowed: 5, panics: false, spared: 0, out, routes: vec![] };
         assert_eq!(
             explanation.to_string(),
             "5 of 10 out, 5 allowed\n\

@@ -1,7 +1,7 @@
 //! The detector as a whole: the numbers of Envoy, linkerd and Finagle, and millions of random steps.
 
 use super::*;
-use crate::base::{Kind, Rng};
+use crate::base::{Kind, Outcome, Rng};
 use std::{collections::BTreeMap, time::Duration};
 
 const SECOND: Duration = Duration::from_secs(1);

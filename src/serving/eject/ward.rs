@@ -6,13 +6,16 @@ use super::{
     meter::{Counts, Rows, Seen, Window},
     policy::{Ejection, Growth},
 };
-use crate::base::{
-    Outcome, Rng,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering::Relaxed},
+use crate::{
+    base::{
+        Outcome, Rng,
+        sync::{
+            Arc,
+            atomic::{AtomicU64, Ordering::Relaxed},
+        },
+        time::Instant,
     },
-    time::Instant,
+    serving::load::PROBES,
 };
 use std::{collections::BTreeMap, time::Duration};
 
@@ -309,7 +312,7 @@ impl Ward {
         }
         out.probe = Some((number, lapses));
         patient.word.store(word, Relaxed);
-        self.turns = self.turns.wrapping_add(1);
+        self.turns = (self.turns + 1) % PROBES;
         Turn::Probe(number)
     }
 
@@ -390,6 +393,7 @@ impl Ward {
             panics: self.panics,
             spared: self.spared,
             out,
+            routes: Vec::new(),
         }
     }
 }

@@ -1,7 +1,10 @@
 //! Every interleaving of two threads, up to three preemptions.
 
 use super::*;
-use crate::serving::snapshot::Endpoint;
+use crate::{
+    base::time::Instant,
+    serving::{cell::state, snapshot::Endpoint},
+};
 use loom::{model::Builder, thread};
 
 fn check(model: impl Fn() + Send + Sync + 'static) {

@@ -5,7 +5,8 @@ use crate::{
     base::time,
     serving::{
         Among, Draw,
-        load::{Cell, Watch, better},
+        cell::{Cell, better},
+        load::Watch,
     },
 };
 

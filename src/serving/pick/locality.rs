@@ -3,7 +3,7 @@
 use super::{Choice, LeastPending, Picker};
 use crate::serving::{
     Among, Draw, Replicas,
-    part::{Memo, Part, flaps},
+    part::{Memo, Part},
 };
 use std::sync::Arc;
 
@@ -182,7 +182,7 @@ impl<Req: ?Sized, P: Picker<Req>> Picker<Req> for Locality<P> {
     #[inline]
     fn choose<S>(&self, among: &Among<'_, S>, request: &Req, draw: &mut Draw) -> Option<Choice> {
         self.survey.with(
-            (among.id, flaps()),
+            among.known_as(),
             |before| self.survey(among, before),
             |survey| {
                 let drawn = survey.draw(among, draw);

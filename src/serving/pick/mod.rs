@@ -10,8 +10,10 @@
 //!
 //! - [`locality`]: [`Locality`], the near ones first, and on from there what they cannot carry
 //! - [`subset`]: [`Subset`], a few of many
+//! - [`by_route`]: [`ByRoute`], without those who fail for the request's route
 //! - [`affinity`](super::affinity): [`Affinity`](super::Affinity), the requests of a session to one endpoint
 
+pub mod by_route;
 pub mod least_pending;
 pub mod locality;
 pub mod peak_ewma;
@@ -24,6 +26,7 @@ pub mod subset;
 #[cfg(test)]
 pub(crate) mod tests;
 
+pub use by_route::ByRoute;
 pub use least_pending::LeastPending;
 pub use locality::Locality;
 pub use peak_ewma::PeakEwma;

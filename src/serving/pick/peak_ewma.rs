@@ -5,7 +5,8 @@ use crate::{
     base::time,
     serving::{
         Among, Draw,
-        load::{Cell, Timing, Watch, nanos},
+        cell::{Cell, nanos},
+        load::{Timing, Watch},
     },
 };
 use std::time::Duration;

@@ -4,7 +4,7 @@ use super::{
     tests::{Client, set},
     *,
 };
-use crate::serving::{Endpoints, load::state};
+use crate::serving::{Endpoints, cell::state};
 
 const KEYS: u64 = 20_000;
 

@@ -3,7 +3,7 @@
 use super::{Choice, LeastPending, Picker};
 use crate::serving::{
     Among, Draw, Replicas,
-    part::{Memo, Part, flaps},
+    part::{Memo, Part},
     rendezvous,
 };
 use std::{cmp::Reverse, sync::Arc};
@@ -104,7 +104,7 @@ impl<Req: ?Sized, P: Picker<Req>> Picker<Req> for Subset<P> {
     #[inline]
     fn choose<S>(&self, among: &Among<'_, S>, request: &Req, draw: &mut Draw) -> Option<Choice> {
         self.few.with(
-            (among.id, flaps()),
+            among.known_as(),
             |before| self.few(among, before),
             |few| {
                 let usable = |part: &Among<'_, S>| few.pickable || part.has_due();

@@ -8,7 +8,7 @@ use crate::{
     },
     serving::{
         Endpoints, Lease, SlowStart, Status,
-        load::{Cell, state},
+        cell::{Cell, state},
     },
 };
 use std::{
@@ -236,7 +236,7 @@ async fn costs(outcome: Option<Outcome>, took: Duration) -> [f32; 2] {
 
 fn cost(endpoints: &Endpoints<()>) -> f32 {
     let current = endpoints.current();
-    current.list[0].cell.cost(crate::serving::load::nanos(current.epoch, time::now()), 10e9).unwrap() / 1e6
+    current.list[0].cell.cost(crate::serving::cell::nanos(current.epoch, time::now()), 10e9).unwrap() / 1e6
 }
 
 #[tokio::test(start_paused = true)]

@@ -27,6 +27,14 @@
 #![doc = include_str!("outage.txt")]
 //! ```
 //!
+//! One of ten servers fails at once, or takes requests and never answers, for half of a minute; callers wait for half a
+//! second and try once. The success of that half minute in per cent, and how many requests the sick server got in the
+//! whole one, as it is and with [ejection](Fleet::eject), which keeps it out beyond its illness until a probe goes well:
+//!
+//! ```text
+#![doc = include_str!("ejection.txt")]
+//! ```
+//!
 //! Four servers of five workers, each behind a [`ConcurrencyLimit`](crate::layer::ConcurrencyLimit) of five with five
 //! more in line, are offered up to ten times what they can do:
 //!
@@ -45,7 +53,7 @@ pub use wire::Wire;
 use crate::{
     base::{BoxError, Error, Kind, Outcome, Result, Seed, time},
     layer::Request,
-    serving::Endpoints,
+    serving::{Ejection, Endpoints},
 };
 use futures::{
     FutureExt, StreamExt,
@@ -92,6 +100,7 @@ pub struct Fleet {
     rate: f64,
     lasting: Duration,
     within: Option<Duration>,
+    ejection: Option<Ejection>,
 }
 
 impl Fleet {
@@ -105,6 +114,7 @@ impl Fleet {
             rate: 100.0,
             lasting: Duration::from_secs(60),
             within: None,
+            ejection: None,
         }
     }
 
@@ -157,11 +167,19 @@ impl Fleet {
         self
     }
 
+    /// Each client ejects who fails, by these settings, as it alone sees it: [`Endpoints::eject`]. Nobody does unless said.
+    #[must_use]
+    pub fn eject(mut self, settings: Ejection) -> Self {
+        self.ejection = Some(settings);
+        self
+    }
+
     /// Runs it: `server` wraps each backend in what stands on the server's side, `client` makes a client, by its number,
     /// from its own endpoints; [`identity`](std::convert::identity) leaves a server bare. Requests are idempotent and carry their number.
     ///
     /// # Errors
-    /// [`Kind::Invalid`] where there is no server or no client, or a rate is not a positive number;
+    /// [`Kind::Invalid`] where there is no server or no client, a rate is not a positive number, or the settings of ejection
+    /// make no sense;
     /// [`Kind::Overloaded`] when a client has a million requests under way.
     pub async fn run<T, S>(
         &self,
@@ -189,8 +207,13 @@ impl Fleet {
                     changes.insert(name.as_str(), wire.clone());
                 }
             });
-            self.drive(number, start, client(number, endpoints))
+            let endpoints = match &self.ejection {
+                Some(settings) => endpoints.eject(settings.clone())?,
+                None => endpoints,
+            };
+            Ok(self.drive(number, start, client(number, endpoints)))
         });
+        let clients = clients.collect::<Result<Vec<_>>>()?;
         let tallies = join_all(clients).await.into_iter().collect::<Result<Vec<_>>>()?;
         Ok(Report::new(tallies, wires.iter().map(|(name, wire)| (name.clone(), wire.sent())).collect()))
     }
@@ -295,5 +318,7 @@ mod tests {
         assert_eq!(run(quick(1).clients(0)).await.to_string(), "fleet: invalid: it has no clients");
         let rate = run(quick(1).rate_during(SECOND..SECOND, f64::NAN)).await;
         assert_eq!(rate.to_string(), "fleet: invalid: a rate of NaN requests a second");
+        let cap = run(quick(1).eject(Ejection::new().cap(101))).await;
+        assert_eq!(cap.to_string(), "ejection: invalid: the cap is a percentage, not 101");
     }
 }

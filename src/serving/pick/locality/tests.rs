@@ -5,7 +5,7 @@ use crate::{
     base::{Outcome, Seed, time},
     serving::{
         Ejection, Endpoints, Lease, PeakEwma, Ring, RoundRobin,
-        load::state,
+        cell::state,
         pick::tests::{Client, follows},
     },
 };

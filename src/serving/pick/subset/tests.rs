@@ -1,11 +1,12 @@
 //! The promises of subsets: few for each, even for all, and hardly anything moves.
 
 use super::*;
+use crate::serving::part::flaps;
 use crate::{
     base::{Outcome, Seed, time},
     serving::{
         Ejection, Endpoints, Lease, Locality, RoundRobin,
-        load::state,
+        cell::state,
         pick::tests::{Client, follows, set},
     },
 };
