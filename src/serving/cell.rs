@@ -19,7 +19,7 @@ use std::{sync::OnceLock, time::Duration};
 
 /// After a failure, how long the endpoint is chosen only if the other candidate failed too: linkerd's first breaker
 /// back-off.
-const SHUN: Duration = Duration::from_secs(1);
+pub(super) const SHUN: Duration = Duration::from_secs(1);
 
 /// The longest that an endpoint's own `Retry-After` is believed: linkerd's and Envoy's ceiling.
 const SHUN_MAX: Duration = Duration::from_secs(300);

@@ -207,5 +207,5 @@ pub(super) fn try_out<S>(
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(seedpod_loom)))]
 mod tests;

@@ -3,7 +3,10 @@
 use super::*;
 use crate::{
     base::time::Instant,
-    serving::{cell::state, snapshot::Endpoint},
+    serving::{
+        cell::{SHUN, state},
+        snapshot::Endpoint,
+    },
 };
 use loom::{model::Builder, thread};
 

@@ -165,5 +165,5 @@ impl<S, C, P: Clone> Replicas<S, C, P> {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(seedpod_loom)))]
 mod tests;
