@@ -246,7 +246,7 @@ impl Fence {
 
     fn is_mine(&self, map: &ShardMap, key: &(impl ShardKey + ?Sized)) -> bool {
         let shards = map.shards();
-        map.owners(key).iter().any(|owner| shards.get(owner.index()).is_some_and(|shard| *shard.name() == *self.shard()))
+        map.owners(key).iter().any(|owner| shards.get(owner.index()).is_some_and(|shard| *shard.name == *self.shard()))
     }
 
     fn refuse(&self, version: u64) -> Moved {
