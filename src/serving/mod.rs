@@ -15,6 +15,7 @@
 //! - [`eject`]: [`Ejection`], when [`Endpoints::eject`] puts out who fails; [`Detector`], the decision
 //! - [`source`]: [`Endpoints::follow`], endpoints from a stream of changes; [`Dns`], from names
 //! - [`probes`]: [`Probes`], endpoints asked whether they are ready
+//! - [`shard`]: [`ShardMap`], which shard owns which key; [`ShardKey`], what a request is sharded by
 //! - [`erased`]: [`Erased`], endpoints of different types in one set
 //! - `ejecting`: the decision, shown to picks and told what became of them
 //! - `snapshot`, `part`: the set at one moment, and a part of it; `sample`, `ewma`, `rendezvous`: drawing by weight,
@@ -40,6 +41,7 @@ pub mod probes;
 mod rendezvous;
 pub mod replicas;
 mod sample;
+pub mod shard;
 pub mod slow_start;
 mod snapshot;
 pub mod source;
@@ -55,5 +57,6 @@ pub use load::Lease;
 pub use pick::{Choice, LeastPending, Locality, PeakEwma, Picker, Random, Ring, RoundRobin, Subset};
 pub use probes::{ProbeReport, Probed, Probes, Probing};
 pub use replicas::{Picked, Replicas};
+pub use shard::{Shard, ShardKey, ShardMap};
 pub use slow_start::SlowStart;
 pub use source::{Dns, Family, Follow, Member, Records, Resolution, Resolver, Srv, System};

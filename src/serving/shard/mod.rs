@@ -1,0 +1,28 @@
+//! Keys to slots, slots to shards: which of them owns what, in maps that follow one another.
+//!
+//! - [`map`]: [`ShardMap`], who owns which key — start here; [`Strategy`], how the owners were found
+//! - [`build`]: [`ShardMapBuilder`], a map that is being described; [`shard`]: [`Shard`], a name, a weight, a zone
+//! - [`next`]: [`Change`], from one map to the one that follows
+//! - [`key`]: [`ShardKey`], what a request is sharded by
+//! - [`slot`]: [`Slot`], [`Place`], [`Span`]: where keys are
+//! - [`ranges`]: [`KeyRange`], the other kind of map
+//! - `table`, `fill`: the owners of all slots, and how each strategy finds them (pure)
+
+pub mod build;
+mod fill;
+pub mod key;
+pub mod map;
+pub mod next;
+pub mod ranges;
+pub mod shard;
+pub mod slot;
+mod table;
+
+pub use build::ShardMapBuilder;
+pub use key::ShardKey;
+pub use map::{ShardMap, Strategy};
+pub use next::Change;
+pub use ranges::KeyRange;
+pub use shard::Shard;
+pub use slot::{Place, SLOTS, Slot, Span};
+pub use table::ShardId;
