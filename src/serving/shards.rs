@@ -16,6 +16,7 @@ use tower::Service;
 
 mod bounded;
 mod core;
+mod course;
 mod fence;
 mod fenced;
 mod maps;
@@ -233,7 +234,7 @@ impl<S, R, C> Shards<S, R, C> {
         S: Clone,
     {
         let view = self.core.view();
-        let one = |owner: &ShardId| Some((view.name(*owner).clone(), view.endpoint(*owner)?.service.clone()));
+        let one = |owner: &ShardId| Some((view.name(*owner), view.endpoint(*owner)?.service.clone()));
         view.map.owners(key).iter().filter_map(one).collect()
     }
 }

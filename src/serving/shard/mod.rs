@@ -6,7 +6,7 @@
 //! - [`key`]: [`ShardKey`], what a request is sharded by
 //! - [`slot`]: [`Slot`], [`Place`], [`Span`]: where keys are
 //! - [`ranges`]: [`KeyRange`], the other kind of map
-//! - `table`, `fill`: the owners of all slots, and how each strategy finds them (pure)
+//! - `table`, `fill`: the owners of all slots, and how each strategy finds them (pure); `step`: a map on its way to another
 
 pub mod build;
 mod fill;
@@ -16,6 +16,7 @@ pub mod next;
 pub mod ranges;
 pub mod shard;
 pub mod slot;
+pub(crate) mod step;
 mod table;
 
 pub use build::ShardMapBuilder;
@@ -24,5 +25,6 @@ pub use map::{ShardMap, Strategy};
 pub use next::Change;
 pub use ranges::KeyRange;
 pub use shard::Shard;
+pub(crate) use slot::hash;
 pub use slot::{Place, SLOTS, Slot, Span};
 pub use table::ShardId;

@@ -144,7 +144,7 @@ impl Span {
     }
 
     /// Up to the end of the one that follows it.
-    pub(super) fn joined(self, next: Span) -> Span {
+    pub(crate) fn joined(self, next: Span) -> Span {
         match (self, next) {
             (Span::Hashes { seed, first, .. }, Span::Hashes { last, .. }) => Span::Hashes { seed, first, last },
             (Span::Keys { from, .. }, Span::Keys { until, .. }) => Span::Keys { from, until },

@@ -40,7 +40,7 @@ impl fmt::Display for Moving {
         write!(f, "{} to {} by map {}: ", self.from, self.to, self.version)?;
         match &*self.spans {
             [one] => write!(f, "{one}"),
-            many if self.width() > 0.0 => write!(f, "{} slots", self.width()),
+            _ if self.width() > 0.0 => write!(f, "{} slots", self.width()),
             many => write!(f, "{} ranges", many.len()),
         }
     }

@@ -25,9 +25,9 @@ pin_project! {
         loaded: Option<bounded::Place>,
         #[pin]
         state: State<S, Req>,
-        /// The request once more, where it can be repeated: a fence may refuse it.
+        // the request once more, where it can be repeated: a fence may refuse it.
         spare: Option<Req>,
-        /// Of the map that it was sent under.
+        // of the map that it was sent under
         version: u64,
         refusals: u32,
         until: Option<Instant>,

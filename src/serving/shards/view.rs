@@ -47,8 +47,8 @@ impl<S> View<S> {
         self.set.list.get(*self.places.get(owner.index())? as usize)
     }
 
-    pub(super) fn name(&self, owner: ShardId) -> &Arc<str> {
-        self.map.shards()[owner.index()].name
+    pub(super) fn name(&self, owner: ShardId) -> Arc<str> {
+        self.map.shards().get(owner.index()).map(|shard| shard.name.clone()).unwrap_or_default()
     }
 
     fn place(&self, owner: ShardId) -> Option<usize> {
@@ -79,7 +79,7 @@ impl<S> View<S> {
         let taken = self.in_order(&order, |owner| match loads.take(owner) {
             Ok(loaded) => Ok(Some(loaded)),
             Err(error) => {
-                full = Some(error.at(self.name(owner).clone()));
+                full = Some(error.at(self.name(owner)));
                 Err(())
             }
         });
@@ -125,12 +125,12 @@ impl<S> View<S> {
         let Some(first) = owners.first() else {
             return Error::new(Kind::Unavailable, "the map names no owner").unsent();
         };
-        let names: Vec<&str> = owners.iter().map(|owner| &**self.name(*owner)).collect();
+        let names: Vec<&str> = owners.iter().map(|owner| self.map.name(*owner)).collect();
         let message = match owners {
             [owner] if self.place(*owner).is_none() => "the map names this shard, and there is no endpoint of that name".into(),
             [_] => "the shard takes no calls".into(),
             _ => format!("of the owners {} none takes calls, or there is no endpoint of that name", names.join(", ")),
         };
-        Error::new(Kind::Unavailable, message).at(self.name(*first).clone()).unsent()
+        Error::new(Kind::Unavailable, message).at(self.name(*first)).unsent()
     }
 }

@@ -1,0 +1,1 @@
+//! Which shard a request goes to, and what it waits for.
