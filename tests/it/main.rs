@@ -25,6 +25,7 @@ mod queue;
 mod queue_schedules;
 mod schedule;
 mod serving;
+mod shard_schedules;
 mod store;
 mod store_schedules;
 mod tidy;
