@@ -14,6 +14,7 @@ use std::{
 };
 use tower::Service;
 
+mod batch;
 mod bounded;
 mod core;
 mod course;
@@ -31,6 +32,7 @@ mod settings;
 mod steps;
 mod view;
 
+pub use batch::{Batched, Each, Merged};
 pub use fence::{Fence, Pass};
 pub use fenced::{FenceLayer, Fenced, Passing};
 pub use maps::ShardMaps;

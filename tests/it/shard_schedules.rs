@@ -54,7 +54,7 @@ fn begin(rng: &mut Rng) -> ShardMap {
     let seed = rng.next_u64();
     match rng.below(4) {
         0 => ShardMap::ring(names).seed(seed).points(8).build(),
-        1 => ShardMap::ranges().range(.."k1", ["s0"]).range("k1".."k2", ["s1"]).range("k2".., ["s2"]).build(),
+        1 | 2 => ShardMap::ranges().range(.."k1", ["s0"]).range("k1".."k2", ["s1"]).range("k2".., ["s2"]).build(),
         _ => ShardMap::planned(names).seed(seed).build(),
     }
     .unwrap()

@@ -2,13 +2,12 @@
 
 use super::{
     ShardMap, Strategy,
-    build::{Rules, ShardMapBuilder, index},
+    build::{ShardMapBuilder, index},
     map::{Inner, Layout},
     ranges::{Draft, KeyRange},
     shard::Shard,
     slot::{SLOTS, Slot, Span},
-    table::{Split, Table},
-    table::ShardId,
+    table::{ShardId, Split, Table},
 };
 use crate::base::{Error, Kind, Result};
 use std::collections::BTreeMap;
@@ -70,23 +69,40 @@ impl ShardMap {
         let mut shards: BTreeMap<&str, &Shard> = self.shards().iter().map(|shard| (&*shard.name, shard)).collect();
         shards.extend(target.shards().iter().map(|shard| (&*shard.name, shard)));
         let shards: Vec<Shard> = shards.into_values().cloned().collect();
-        let owners = |place: usize, part: &Part<'_>| -> Vec<&str> {
-            let (map, owners) = if has_arrived(place) { (target, part.after) } else { (self, part.before) };
-            owners.iter().map(|owner| map.name(*owner)).collect()
+        let index = index(&shards);
+        // what each shard's number in either map is in this one
+        let numbers = |map: &ShardMap| -> Vec<ShardId> {
+            map.shards().iter().filter_map(|shard| index.get(&shard.name).copied()).collect()
+        };
+        let (ours, theirs) = (numbers(self), numbers(target));
+        let owners = |place: usize, part: &Part<'_>, found: &mut Vec<ShardId>| {
+            let (numbers, owners) = if has_arrived(place) { (&theirs, part.after) } else { (&ours, part.before) };
+            found.extend(owners.iter().filter_map(|owner| numbers.get(owner.index()).copied()));
         };
         let mut rules = target.rules().clone();
         rules.apart = false; // each part is so in one of both
         if target.strategy() == Strategy::Ranges {
             let range = |(place, part): (usize, &Part<'_>)| {
                 let Span::Keys { from, until } = &part.span else { return None };
-                let owners = owners(place, part).into_iter().map(Shard::from).collect();
+                let mut found = Vec::new();
+                owners(place, part, &mut found);
+                let owners = found.iter().filter_map(|owner| shards.get(owner.index()).cloned()).collect();
                 Some(Draft { range: KeyRange { from: from.clone(), until: until.clone() }, owners })
             };
             let ranges = parts.iter().enumerate().filter_map(range).collect();
             return ShardMapBuilder { rules, version, shards, ranges }.build();
         }
         rules.strategy = Strategy::Planned; // its owners follow from nothing else any more
-        Ok(slots(rules, version, shards, parts, owners))
+        let table = table(rules.copies, parts, owners);
+        Ok(ShardMap::from(Inner::new(version, rules, shards, index, Layout::Slots(table))))
+    }
+
+    /// Whether both say the same but for their versions.
+    pub(crate) fn says_the_same(&self, other: &ShardMap) -> bool {
+        self.rules() == other.rules()
+            && self.shards() == other.shards()
+            && self.table() == other.table()
+            && self.key_ranges() == other.key_ranges()
     }
 }
 
@@ -111,43 +127,40 @@ fn common(one: &Span, other: &Span) -> (Span, (bool, bool)) {
     }
 }
 
-fn slots<'a>(
-    rules: Rules,
-    version: u64,
-    shards: Vec<Shard>,
-    parts: &[Part<'_>],
-    owners: impl Fn(usize, &Part<'_>) -> Vec<&'a str>,
-) -> ShardMap {
-    let index = index(&shards);
-    let mut whole: Vec<ShardId> = Vec::with_capacity(SLOTS * rules.copies);
-    let mut splits = Vec::new();
-    let mut parts = parts.iter().enumerate().peekable();
-    for slot in Slot::all() {
-        // (last hash of a part, its owners)
-        let mut cut: Vec<(u64, Vec<ShardId>)> = Vec::new();
-        while let Some((place, part)) = parts.next_if(|(_, part)| part.span.slots().next() == Some(slot)) {
-            let Span::Hashes { last, .. } = part.span else { continue };
-            let ids: Vec<ShardId> = owners(place, part).iter().filter_map(|name| index.get(*name).copied()).collect();
-            cut.push((last, ids));
-        }
-        let Some((_, first)) = cut.first() else { continue };
-        whole.extend(first);
-        if cut.iter().all(|(_, owners)| owners == first) {
+/// The table of these parts, in the order of their slots.
+fn table(copies: usize, parts: &[Part<'_>], owners: impl Fn(usize, &Part<'_>, &mut Vec<ShardId>)) -> Table {
+    let (mut whole, mut splits) = (Vec::with_capacity(SLOTS * copies), Vec::new());
+    let (mut last_hashes, mut cut): (Vec<u64>, Vec<ShardId>) = (Vec::new(), Vec::new());
+    for (place, part) in parts.iter().enumerate() {
+        let Span::Hashes { last, .. } = part.span else { continue };
+        let slot = Slot::of(last);
+        if last_hashes.is_empty() && last == slot.last() {
+            owners(place, part, &mut whole);
             continue;
         }
-        let finest = cut.iter().scan(slot.first(), |from, (last, _)| {
-            let size = last - *from + 1;
-            *from = last.wrapping_add(1);
-            Some(size)
-        });
-        let depth = 48 - finest.min().unwrap_or(1 << 48).trailing_zeros() as u8;
-        let size = (1_u64 << 48) >> depth;
-        let all = (0..1_u64 << depth).flat_map(|part| {
-            let hash = slot.first() + part * size;
-            cut.iter().find(|(last, _)| hash <= *last).map(|(_, owners)| owners.clone()).unwrap_or_default()
-        });
-        splits.push(Split { slot: slot.number(), depth, owners: all.collect() });
+        last_hashes.push(last);
+        owners(place, part, &mut cut);
+        if last != slot.last() {
+            continue;
+        }
+        let (ends, all) = (std::mem::take(&mut last_hashes), std::mem::take(&mut cut));
+        whole.extend(all.get(..copies).unwrap_or_default());
+        splits.extend(split(slot, copies, &ends, &all));
     }
-    let table = Table::new(rules.copies, whole, splits);
-    ShardMap::from(Inner::new(version, rules, shards, index, Layout::Slots(table)))
+    Table::new(copies, whole, splits)
+}
+
+/// How this slot is split, if it is: into parts that end with these hashes and have these owners.
+fn split(slot: Slot, copies: usize, ends: &[u64], owners: &[ShardId]) -> Option<Split> {
+    let owners_of = |part: usize| owners.get(part * copies..(part + 1) * copies).unwrap_or_default();
+    if (1..ends.len()).all(|part| owners_of(part) == owners_of(0)) {
+        return None;
+    }
+    let starts = std::iter::once(slot.first()).chain(ends.iter().map(|end| end.wrapping_add(1)));
+    let finest = starts.zip(ends).map(|(start, end)| end - start + 1).min().unwrap_or(1 << 48);
+    let depth = (48 - finest.trailing_zeros()) as u8;
+    let part_of = |hash: u64| ends.partition_point(|end| *end < hash);
+    let firsts = (0..1_u64 << depth).map(|part| slot.first() + part * finest);
+    let owners = firsts.flat_map(|hash| owners_of(part_of(hash)).iter().copied()).collect();
+    Some(Split { slot: slot.number(), depth, owners })
 }

@@ -16,7 +16,7 @@ use std::fmt;
 /// assert_eq!(error.chain(), "conflict: the key has moved: map 7 says where");
 /// assert_eq!(Moved::of(&error).map(Moved::version), Some(7));
 /// ```
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Moved(u64);
 
 impl Moved {

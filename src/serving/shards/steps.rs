@@ -1,6 +1,6 @@
 //! Which keys move next: derived from the map that counts and the one that is wanted, and from nothing else.
 
-use super::{super::ShardMap, Moving, super::shard::Span};
+use super::{super::ShardMap, Moving, super::shard::{ShardId, Span}};
 use crate::base::Result;
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -30,12 +30,15 @@ pub(super) fn next(now: &ShardMap, wanted: &ShardMap, slots_max: f64) -> Result<
     let names = |map: &ShardMap| -> Vec<Arc<str>> { map.shards().iter().map(|shard| shard.name.clone()).collect() };
     let (old, new) = (names(now), names(wanted));
     let mut groups: BTreeMap<(Vec<&Arc<str>>, Vec<&Arc<str>>), Vec<usize>> = BTreeMap::new();
+    let same: Vec<Option<ShardId>> = old.iter().map(|name| wanted.id(name)).collect();
+    let stays = |(before, after): (&ShardId, &ShardId)| same.get(before.index()) == Some(&Some(*after));
     for (place, part) in parts.iter().enumerate() {
+        if part.before.iter().zip(part.after).all(stays) {
+            continue;
+        }
         let before: Vec<_> = part.before.iter().filter_map(|owner| old.get(owner.index())).collect();
         let after: Vec<_> = part.after.iter().filter_map(|owner| new.get(owner.index())).collect();
-        if before != after {
-            groups.entry((before, after)).or_default().push(place);
-        }
+        groups.entry((before, after)).or_default().push(place);
     }
     if groups.is_empty() {
         return Ok(None);
@@ -45,10 +48,10 @@ pub(super) fn next(now: &ShardMap, wanted: &ShardMap, slots_max: f64) -> Result<
     'step: for ((before, after), places) in &groups {
         for place in places {
             let Some(span) = parts.get(*place).map(|part| part.span.clone()) else { continue };
-            if width > 0.0 && width + span.width().max(f64::EPSILON) > slots_max {
+            if width > 0.0 && width + size(&span, slots_max) > slots_max {
                 break 'step;
             }
-            width += span.width().max(f64::EPSILON);
+            width += size(&span, slots_max);
             if let Some(arrives) = arrives.get_mut(*place) {
                 *arrives = true;
             }
@@ -80,6 +83,14 @@ fn tasks(before: &[&Arc<str>], after: &[&Arc<str>]) -> Vec<(Arc<str>, Arc<str>, 
     let others = leaving.filter(|shard| **shard != *source || carries.is_empty());
     let leave: Vec<_> = others.map(|from| ((*from).clone(), (*first).clone(), false, Task::Leave)).collect();
     carries.into_iter().chain(leave).collect()
+}
+
+/// How much of a step it is; a range is a whole one.
+fn size(span: &Span, slots_max: f64) -> f64 {
+    match span {
+        Span::Keys { .. } => slots_max,
+        _ => span.width(),
+    }
 }
 
 /// Whether the second begins where the first ends.

@@ -418,10 +418,11 @@ async fn reader(world: Arc<World>, mut rng: Rng) {
 }
 
 fn answered(world: &World, key: &str, value: u64) {
-    let mut known = world.known.lock();
-    let known = known.entry(key.to_owned()).or_default();
-    known.answered = known.answered.max(value);
-    drop(known);
+    {
+        let mut known = world.known.lock();
+        let known = known.entry(key.to_owned()).or_default();
+        known.answered = known.answered.max(value);
+    }
     world.note(value);
 }
 
