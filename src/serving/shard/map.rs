@@ -8,6 +8,7 @@ use super::{
     shard::Shard,
     slot::{At, Place, SLOTS, Slot, Span, hash},
     table::{ShardId, Table},
+    wire::Wire,
 };
 use crate::base::Result;
 use serde::{Deserialize, Serialize};
@@ -89,7 +90,10 @@ impl fmt::Display for Strategy {
 /// - Equal rules, shards and, where it is planned, maps before give equal owners in every process; hash, slot and each
 ///   strategy are pinned by tests. The order in which shards are named says nothing, but to [`jump`](Self::jump).
 /// - To find the first owner takes the hash of the key and one load.
-#[derive(Clone)]
+/// - It can be sent (`serde`): rules, names and, where names alone do not decide, owners. Whoever reads it checks that it
+///   is whole and finds the very same owners.
+#[derive(Clone, Serialize, Deserialize)]
+#[serde(try_from = "Wire", into = "Wire")]
 pub struct ShardMap(Arc<Inner>);
 
 pub(super) struct Inner {

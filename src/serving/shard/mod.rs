@@ -10,18 +10,23 @@
 
 pub mod build;
 mod fill;
+pub mod hot;
 pub mod key;
 pub mod map;
 pub mod next;
+pub mod plan;
 pub mod ranges;
 pub mod shard;
 pub mod slot;
 mod table;
+mod wire;
 
 pub use build::ShardMapBuilder;
+pub use hot::Loads;
 pub use key::ShardKey;
 pub use map::{ShardMap, Strategy};
 pub use next::Change;
+pub use plan::{Move, Plan};
 pub use ranges::KeyRange;
 pub use shard::Shard;
 pub use slot::{Place, SLOTS, Slot, Span};
