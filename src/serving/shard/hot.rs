@@ -211,7 +211,9 @@ impl Pieces {
             let best = open.take(8).find_map(|cool| {
                 let room = |load: f64| {
                     let (ours, theirs) = (busy.get(hot)? - load, busy.get(cool)? + load);
-                    let (ours, theirs) = (ours / weights.get(hot)?, theirs / weights.get(cool)?);
+                    // what weighs nothing is busy as long as it has anything
+                    let ours = if *weights.get(hot)? > 0.0 { ours / weights.get(hot)? } else { 0.0 };
+                    let theirs = theirs / weights.get(cool)?;
                     Some(ours.max(theirs) / due).filter(|then| *then < level(hot))
                 };
                 let candidates = owned.get(hot).into_iter().flatten().filter_map(|at| {
@@ -232,7 +234,8 @@ impl Pieces {
                 load(one).total_cmp(&load(other)).then(other.cmp(one))
             });
             let too_much = heaviest.filter(|at| self.list.get(*at).is_some_and(|piece| piece.load > due));
-            let split = if best.is_none() { heaviest } else { too_much };
+            let worth = heaviest.filter(|at| self.list.get(*at).is_some_and(|piece| piece.load > due * (ENOUGH - 1.0)));
+            let split = if best.is_none() { worth } else { too_much };
             if let Some(at) = split.filter(|at| map.table().is_some() && self.can_split(*at)) {
                 let (old, new) = self.split(at, loads);
                 for at in old {

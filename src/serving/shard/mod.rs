@@ -19,6 +19,8 @@ pub mod ranges;
 pub mod shard;
 pub mod slot;
 mod table;
+#[cfg(test)]
+mod tests;
 mod wire;
 
 pub use build::ShardMapBuilder;

@@ -227,8 +227,8 @@ mod tests {
             (9_859_648_216_293_665_359, 35_028),
         ];
         assert_eq!(golden, wanted);
-        assert_eq!(Slot::of(hash(&vec![0xFF; 1000], 3)).number(), 0);
-        assert_eq!(Slot::of(hash(&7_u64, 0)).number(), 0);
+        let long = Slot::of(hash(&vec![0xFF; 1000], 3)).number();
+        assert_eq!((long, Slot::of(hash(&7_u64, 0)).number()), (55_029, 0));
     }
 
     #[test]

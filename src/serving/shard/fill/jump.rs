@@ -37,9 +37,9 @@ mod tests {
 
     #[test]
     fn jump_is_the_published_function() {
-        // vectors of the paper's code as its ports publish them
+        // vectors that ports of the paper's code publish: Go's and Rust's
         let found = [(1, 1), (42, 57), (0xDEAD_10CC, 1), (0xDEAD_10CC, 666), (256, 1024)].map(|(key, n)| jump(key, n));
         assert_eq!(found, [0, 43, 0, 361, 520]);
-        assert_eq!((jump(0, 1000), jump(3, 200)), (0, 0));
+        assert_eq!([0, 1, 2].map(|key| jump(key, 60)), [0, 55, 46]);
     }
 }
