@@ -3,22 +3,24 @@
 use super::{
     Change, ShardKey, ShardMapBuilder,
     build::Rules,
-    fill::{Roster, ring::Circle},
+    fill::{Roster, Walks},
     ranges::{Draft, KeyRange, Ranges},
     shard::Shard,
-    slot::{At, Place, SLOTS, Span, hash},
+    slot::{At, Place, SLOTS, Slot, Span, hash},
     table::{ShardId, Table},
+    wire::Wire,
 };
-use crate::{base::Result, serving::rendezvous::score};
+use crate::base::Result;
+use serde::{Deserialize, Serialize};
 use std::{
-    cmp::Reverse,
     collections::BTreeMap,
     fmt,
     sync::{Arc, OnceLock},
 };
 
 /// How a map finds the owners of its slots. [The module](super) says when to choose which.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Strategy {
     /// From the map before: [`ShardMap::planned`].
@@ -88,7 +90,10 @@ impl fmt::Display for Strategy {
 /// - Equal rules, shards and, where it is planned, maps before give equal owners in every process; hash, slot and each
 ///   strategy are pinned by tests. The order in which shards are named says nothing, but to [`jump`](Self::jump).
 /// - To find the first owner takes the hash of the key and one load.
-#[derive(Clone)]
+/// - It can be sent (`serde`): rules, names and, where names alone do not decide, owners. Whoever reads it checks that it
+///   is whole and finds the very same owners.
+#[derive(Clone, Serialize, Deserialize)]
+#[serde(try_from = "Wire", into = "Wire")]
 pub struct ShardMap(Arc<Inner>);
 
 pub(super) struct Inner {
@@ -97,7 +102,7 @@ pub(super) struct Inner {
     shards: Vec<Shard>,
     index: BTreeMap<Arc<str>, ShardId>,
     layout: Layout,
-    circle: OnceLock<Circle>,
+    walks: OnceLock<Walks>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -114,7 +119,7 @@ impl Inner {
         index: BTreeMap<Arc<str>, ShardId>,
         layout: Layout,
     ) -> Self {
-        Inner { version, rules, shards, index, layout, circle: OnceLock::new() }
+        Inner { version, rules, shards, index, layout, walks: OnceLock::new() }
     }
 }
 
@@ -134,6 +139,30 @@ impl ShardMap {
     /// By a ring of hashes on which each shard has [points](ShardMapBuilder::points): names alone decide.
     pub fn ring(shards: impl IntoIterator<Item: Into<Shard>>) -> ShardMapBuilder {
         ShardMapBuilder::new(Strategy::Ring, shards)
+    }
+
+    /// By the ring of the crate [`consistent_hash_ring`](https://docs.rs/consistent_hash_ring), asked once for every slot.
+    /// As even as [`ring`](Self::ring), with other owners; it inserts its points one by one, which takes seconds for a
+    /// thousand shards.
+    pub fn consistent_hash_ring(shards: impl IntoIterator<Item: Into<Shard>>) -> ShardMapBuilder {
+        ShardMapBuilder::new(Strategy::ConsistentHashRing, shards)
+    }
+
+    /// By the highest score of slot and name: names alone decide, and copies follow of themselves.
+    pub fn rendezvous(shards: impl IntoIterator<Item: Into<Shard>>) -> ShardMapBuilder {
+        ShardMapBuilder::new(Strategy::Rendezvous, shards)
+    }
+
+    /// By the number of shards, in the order in which they are named: they come and go at the end only, and know no weights.
+    /// Names say where further copies are.
+    pub fn jump(shards: impl IntoIterator<Item: Into<Shard>>) -> ShardMapBuilder {
+        ShardMapBuilder::new(Strategy::Jump, shards)
+    }
+
+    /// By turns, each shard taking the next free slot of its own order: even to one slot and stateless, for a few needless
+    /// moves. Names say where further copies are.
+    pub fn maglev(shards: impl IntoIterator<Item: Into<Shard>>) -> ShardMapBuilder {
+        ShardMapBuilder::new(Strategy::Maglev, shards)
     }
 
     /// By ranges of keys instead of slots: each says its owners, the first of them answers. They may come in any order, and
@@ -283,20 +312,11 @@ impl ShardMap {
     pub fn walk(&self, key: &(impl ShardKey + ?Sized)) -> Vec<ShardId> {
         let place = self.locate(key);
         let mut walk = self.owners_at(place).to_vec();
-        match (self.strategy(), place.slot()) {
-            (Strategy::Ring, Some(slot)) => {
-                let circle = self.0.circle.get_or_init(|| Circle::new(&self.roster()));
-                append(&mut walk, self.0.shards.len(), circle.walk(slot));
-            }
-            (_, slot) => {
-                let key = slot.map_or(place.index() as u64, super::fill::key);
-                let roster = self.roster();
-                let mut rest: Vec<_> =
-                    roster.owning().map(|(number, shard)| (Reverse(score(key, shard.hash)), ShardId(number))).collect();
-                rest.sort_unstable();
-                append(&mut walk, self.0.shards.len(), rest.into_iter().map(|(_, shard)| shard));
-            }
-        }
+        let (roster, slot) = (self.roster(), place.slot().unwrap_or(Slot::new(place.index() as u16)));
+        let walks = self.0.walks.get_or_init(|| Walks::new(self.rules(), &roster));
+        let mut seen = vec![false; self.0.shards.len()];
+        walk.extend(walks.walk(&roster, slot));
+        walk.retain(|shard| seen.get_mut(shard.index()).is_some_and(|seen| !std::mem::replace(seen, true)));
         walk
     }
 
@@ -336,14 +356,6 @@ impl ShardMap {
 
 fn first(owners: &[ShardId]) -> ShardId {
     owners.first().copied().unwrap_or(ShardId(0))
-}
-
-/// Appends those of this walk that are not in it.
-fn append(walk: &mut Vec<ShardId>, shards: usize, more: impl Iterator<Item = ShardId>) {
-    let mut seen = vec![false; shards];
-    let mut new = |shard: &ShardId| seen.get_mut(shard.index()).is_some_and(|seen| !std::mem::replace(seen, true));
-    walk.retain(&mut new);
-    walk.extend(more.filter(new));
 }
 
 impl PartialEq for ShardMap {

@@ -10,19 +10,26 @@
 
 pub mod build;
 mod fill;
+pub mod hot;
 pub mod key;
 pub mod map;
 pub mod next;
+pub mod plan;
 pub mod ranges;
 pub mod shard;
 pub mod slot;
 pub(crate) mod step;
 mod table;
+#[cfg(test)]
+mod tests;
+mod wire;
 
 pub use build::ShardMapBuilder;
+pub use hot::Loads;
 pub use key::ShardKey;
 pub use map::{ShardMap, Strategy};
 pub use next::Change;
+pub use plan::{Move, Plan};
 pub use ranges::KeyRange;
 pub use shard::Shard;
 pub(crate) use slot::hash;

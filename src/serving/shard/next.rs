@@ -1,7 +1,8 @@
 //! The map that follows: what is to change is collected, then checked as a whole.
 
-use super::{ShardMap, ShardMapBuilder, Strategy, ranges::Draft, shard::Shard};
+use super::{KeyRange, ShardKey, ShardMap, ShardMapBuilder, Strategy, ranges::Draft, shard::Shard};
 use crate::base::{Error, Kind, Result};
+use bytes::Bytes;
 
 /// What is to change from one map to the next: [`ShardMap::next`].
 #[derive(Debug)]
@@ -45,7 +46,10 @@ impl Change {
             }
             return self;
         }
-        if self.knows(name) {
+        let owns = self.to.ranges.iter().find(|it| it.owners.iter().any(|owner| &*owner.name == name));
+        if let Some(span) = owns.map(|it| it.range.span()) {
+            self.fail(Kind::Conflict, format!("it still owns {span}: assign them first"), name);
+        } else if self.knows(name) {
             self.to.shards.retain(|shard| &*shard.name != name);
         }
         self
@@ -64,6 +68,61 @@ impl Change {
     pub fn copies(&mut self, copies: usize) -> &mut Self {
         self.to.rules.copies = copies;
         self
+    }
+
+    /// Cuts the range in two at this key: it is the first of the second, and both have the owners of the one.
+    pub fn split(&mut self, key: &(impl ShardKey + ?Sized)) -> &mut Self {
+        let key = Bytes::copy_from_slice(key.shard_bytes().as_ref());
+        let Some(at) = self.range_of(&key) else { return self };
+        let Some(draft) = self.to.ranges.get_mut(at).filter(|draft| draft.range.from != key) else {
+            self.fail_at(Kind::Conflict, "a range begins here already", &key);
+            return self;
+        };
+        let range = KeyRange { from: key.clone(), until: draft.range.until.replace(key) };
+        let owners = draft.owners.clone();
+        self.to.ranges.insert(at + 1, Draft { range, owners });
+        self
+    }
+
+    /// Makes one range of the one that begins with this key and the one before, whose owners it gets.
+    pub fn merge(&mut self, key: &(impl ShardKey + ?Sized)) -> &mut Self {
+        let key = Bytes::copy_from_slice(key.shard_bytes().as_ref());
+        let Some(at) = self.range_of(&key) else { return self };
+        if at == 0 || self.to.ranges.get(at).is_none_or(|draft| draft.range.from != key) {
+            self.fail_at(Kind::NotFound, "no range begins here behind another", &key);
+            return self;
+        }
+        let gone = self.to.ranges.remove(at);
+        if let Some(before) = self.to.ranges.get_mut(at - 1) {
+            before.range.until = gone.range.until;
+        }
+        self
+    }
+
+    /// The range that this key is in gets these owners, of which the first answers.
+    pub fn assign(
+        &mut self,
+        key: &(impl ShardKey + ?Sized),
+        owners: impl IntoIterator<Item: Into<Shard>>,
+    ) -> &mut Self {
+        let key = Bytes::copy_from_slice(key.shard_bytes().as_ref());
+        let at = self.range_of(&key);
+        if let Some(draft) = at.and_then(|at| self.to.ranges.get_mut(at)) {
+            draft.owners = owners.into_iter().map(Into::into).collect();
+        }
+        self
+    }
+
+    /// The range that this key is in; they are in order.
+    fn range_of(&mut self, key: &Bytes) -> Option<usize> {
+        if self.to.rules.strategy != Strategy::Ranges {
+            self.fail_at(Kind::Unsupported, "the map is one of slots, it has no ranges", key);
+        }
+        self.to.ranges.partition_point(|draft| draft.range.from <= *key).checked_sub(1)
+    }
+
+    fn fail_at(&mut self, kind: Kind, why: &'static str, key: &Bytes) {
+        self.failed.get_or_insert_with(|| Error::new(kind, why).at(format!("key \"{}\"", key.escape_ascii())));
     }
 
     fn knows(&mut self, name: &str) -> bool {

@@ -143,6 +143,23 @@ impl Span {
         touched.into_iter().flatten().map(Slot)
     }
 
+    /// Whether that one follows without a gap.
+    pub(super) fn meets(&self, next: &Span) -> bool {
+        match (self, next) {
+            (Span::Hashes { last, .. }, Span::Hashes { first, .. }) => last.checked_add(1) == Some(*first),
+            (Span::Keys { until, .. }, Span::Keys { from, .. }) => until.as_ref() == Some(from),
+            _ => false,
+        }
+    }
+
+    /// The lowest hash in it; none where it is a range of keys.
+    pub(super) fn first_hash(&self) -> Option<u64> {
+        match self {
+            Span::Hashes { first, .. } => Some(*first),
+            Span::Keys { .. } => None,
+        }
+    }
+
     /// Up to the end of the one that follows it.
     pub(crate) fn joined(self, next: Span) -> Span {
         match (self, next) {
@@ -202,9 +219,16 @@ mod tests {
         let golden: Vec<_> = [("", 0), ("ann", 0), ("ann", 7), ("0123456789abcdef", 0), ("0123456789abcdef", 1)]
             .map(|(key, seed)| (hash(key, seed), Slot::of(hash(key, seed)).number()))
             .into();
-        assert_eq!(golden, []);
-        assert_eq!(Slot::of(hash(&vec![0xFF; 1000], 3)).number(), 0);
-        assert_eq!(Slot::of(hash(&7_u64, 0)).number(), 0);
+        let wanted = [
+            (3_244_421_341_483_603_138, 11_526),
+            (5_200_682_613_324_210_888, 18_476),
+            (12_525_513_631_281_143_004, 44_499),
+            (7_224_786_756_799_439_149, 25_667),
+            (9_859_648_216_293_665_359, 35_028),
+        ];
+        assert_eq!(golden, wanted);
+        let long = Slot::of(hash(&vec![0xFF; 1000], 3)).number();
+        assert_eq!((long, Slot::of(hash(&7_u64, 0)).number()), (55_029, 0));
     }
 
     #[test]

@@ -5,15 +5,19 @@ use super::{
     ShardMap, Strategy,
     build::Rules,
     shard::Shard,
-    slot::{SLOTS, Slot},
+    slot::Slot,
     table::{ShardId, Table},
 };
 use crate::serving::rendezvous as scores;
 use std::{collections::BTreeMap, sync::Arc};
 
-pub(super) mod planned;
-pub(super) mod quota;
-pub(super) mod ring;
+mod jump;
+mod maglev;
+mod planned;
+mod quota;
+mod rendezvous;
+mod ring;
+mod wrapped;
 
 /// What the strategies know of the shards.
 pub(super) struct Roster {
@@ -91,7 +95,11 @@ pub(super) fn fill(
     let mut splits = Vec::new();
     let owners = match rules.strategy {
         Strategy::Ring => ring::Circle::new(roster).fill(roster),
-        _ => {
+        Strategy::ConsistentHashRing => wrapped::Wrapped::new(roster).fill(roster),
+        Strategy::Rendezvous => rendezvous::fill(roster),
+        Strategy::Jump => jump::fill(roster),
+        Strategy::Maglev => maglev::fill(roster),
+        Strategy::Planned | Strategy::Ranges => {
             let old = before.and_then(|before| planned::Old::of(before, index));
             splits = old.as_ref().map(|old| planned::splits(roster, old)).unwrap_or_default();
             planned::fill(roster, old.as_ref())
@@ -100,13 +108,28 @@ pub(super) fn fill(
     Table::new(roster.copies, owners, splits)
 }
 
-/// All slots, each filled by its walk.
-pub(super) fn by_walk<I: Iterator<Item = ShardId>>(roster: &Roster, walk: impl Fn(Slot) -> I) -> Vec<ShardId> {
-    let mut owners = Vec::with_capacity(SLOTS * roster.copies);
-    for slot in Slot::all() {
-        roster.take(walk(slot), &mut owners);
-        // a walk passes all shards, and enough of them may be together
-        owners.resize((usize::from(slot.number()) + 1) * roster.copies, ShardId(0));
+/// Who says in what order the shards would own a slot. Made when it is asked for: a ring is large.
+pub(super) enum Walks {
+    Ring(ring::Circle),
+    Wrapped(wrapped::Wrapped),
+    Scores,
+}
+
+impl Walks {
+    pub(super) fn new(rules: &Rules, roster: &Roster) -> Self {
+        match rules.strategy {
+            Strategy::Ring => Walks::Ring(ring::Circle::new(roster)),
+            Strategy::ConsistentHashRing => Walks::Wrapped(wrapped::Wrapped::new(roster)),
+            _ => Walks::Scores,
+        }
     }
-    owners
+
+    /// All shards that own something; of a ring, each as often as it has points.
+    pub(super) fn walk(&self, roster: &Roster, slot: Slot) -> Vec<ShardId> {
+        match self {
+            Walks::Ring(circle) => circle.walk(slot).collect(),
+            Walks::Wrapped(ring) => ring.walk(slot).collect(),
+            Walks::Scores => rendezvous::Scorer::new(roster).walk(key(slot)),
+        }
+    }
 }

@@ -3,7 +3,10 @@
 use super::{Known, Roster};
 use crate::serving::{
     rendezvous::score,
-    shard::{slot::Slot, table::ShardId},
+    shard::{
+        slot::{SLOTS, Slot},
+        table::ShardId,
+    },
 };
 
 /// The points of all shards, in order: placed by one sort, not one by one.
@@ -23,13 +26,12 @@ impl Circle {
 
     pub(super) fn fill(&self, roster: &Roster) -> Vec<ShardId> {
         let mut at = 0; // slots are in the order of the ring: the next one's point is the same or further on
-        let mut owners = Vec::with_capacity(crate::serving::shard::SLOTS * roster.copies);
+        let mut owners = Vec::with_capacity(SLOTS * roster.copies);
         for slot in Slot::all() {
             while self.0.get(at).is_some_and(|(point, _)| *point < slot.first()) {
                 at += 1;
             }
             roster.take(self.from(at), &mut owners);
-            owners.resize((usize::from(slot.number()) + 1) * roster.copies, ShardId(0));
         }
         owners
     }
