@@ -16,6 +16,9 @@
 //! - [`eject`]: [`Ejection`], when [`Endpoints::eject`] puts out who fails; [`Detector`], the decision
 //! - [`source`]: [`Endpoints::follow`], endpoints from a stream of changes; [`Dns`], from names
 //! - [`probes`]: [`Probes`], endpoints asked whether they are ready
+//! - [`shard`]: [`ShardMap`], which shard owns which key; [`ShardKey`], what a request is sharded by
+//! - [`shards`]: [`Shards`], requests to the shard that owns their key, also while keys move; [`Fence`], the gate in front
+//!   of a shard; [`Mover`], what moves the data
 //! - [`erased`]: [`Erased`], endpoints of different types in one set
 //! - `ejecting`: the decision, shown to picks and told what became of them; `cell`: what is known of one endpoint
 //! - `snapshot`, `part`: the set at one moment, and a part of it; `sample`, `ewma`, `rendezvous`: drawing by weight,
@@ -42,6 +45,8 @@ pub mod probes;
 mod rendezvous;
 pub mod replicas;
 mod sample;
+pub mod shard;
+pub mod shards;
 pub mod slow_start;
 mod snapshot;
 pub mod source;
@@ -57,5 +62,7 @@ pub use load::Lease;
 pub use pick::{ByRoute, Choice, LeastPending, Locality, PeakEwma, Picker, Random, Ring, RoundRobin, Subset};
 pub use probes::{ProbeReport, Probed, Probes, Probing};
 pub use replicas::{Picked, Replicas};
+pub use shard::{Shard, ShardKey, ShardMap};
+pub use shards::{FenceLayer, Fence, Moved, Mover, Moving, Rebalance, Route, ShardMaps, Shards};
 pub use slow_start::SlowStart;
 pub use source::{Dns, Family, Follow, Member, Records, Resolution, Resolver, Srv, System};

@@ -27,6 +27,7 @@ mod queue;
 mod queue_schedules;
 mod schedule;
 mod serving;
+mod shard_schedules;
 mod store;
 mod store_schedules;
 mod tidy;

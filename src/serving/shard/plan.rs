@@ -1,0 +1,262 @@
+//! What lies between two maps: which keys change hands, who must copy them, and whether it is worth it.
+
+use super::{ShardId, ShardMap, slot::Span};
+use crate::base::{Error, Kind, Result};
+use bytes::Bytes;
+use std::{collections::BTreeMap, fmt, sync::Arc};
+
+/// What lies between two maps: to be read before it is done, then done move by move.
+///
+/// ```
+/// use seedpod::serving::ShardMap;
+///
+/// let map = ShardMap::planned(["s0", "s1", "s2"]).build()?;
+/// let plan = map.plan(&map.next(|change| {
+///     change.add("s3");
+/// })?)?;
+/// assert_eq!(plan.to_string(), "\
+/// version 1 to 2: 25.0 % of the keys change hands, 25.0 % are copied; the fullest shard has 1.000 of its due, then 1.000
+///   s0 to s3: 5462 slots in 1 run
+///   s1 to s3: 5461 slots in 1 run
+///   s2 to s3: 5461 slots in 1 run
+/// ");
+/// # Ok::<(), seedpod::Error>(())
+/// ```
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct Plan {
+    /// The map that it starts from.
+    pub before: ShardMap,
+    /// The map that it leads to.
+    pub after: ShardMap,
+    /// What changes hands or is copied, in the order of the keys; neighbours of one fate in one.
+    pub moves: Vec<Move>,
+    /// The share of the keys whose first owner changes, from 0.0 to 1.0.
+    pub handed: f64,
+    /// The share of what is stored that a shard gets which did not have it: all copies of all keys are 1.0.
+    pub churn: f64,
+}
+
+/// A stretch of keys, and who owns it before and after.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Move {
+    /// The keys.
+    pub span: Span,
+    /// The names of the owners before, the one that answers first.
+    pub before: Arc<[Arc<str>]>,
+    /// The names of the owners after.
+    pub after: Arc<[Arc<str>]>,
+}
+
+impl Move {
+    /// Who answers before.
+    pub fn from(&self) -> &str {
+        self.before.first().map_or("", |name| name)
+    }
+
+    /// Who answers after.
+    pub fn to(&self) -> &str {
+        self.after.first().map_or("", |name| name)
+    }
+
+    /// Whether another shard answers after it. Otherwise only copies change.
+    pub fn is_handed(&self) -> bool {
+        self.from() != self.to()
+    }
+
+    /// Those that must get the keys: they own them after and did not before.
+    pub fn gaining(&self) -> impl Iterator<Item = &Arc<str>> {
+        self.after.iter().filter(|name| !self.before.contains(name))
+    }
+
+    /// Those that may forget the keys: they owned them before and do not after.
+    pub fn losing(&self) -> impl Iterator<Item = &Arc<str>> {
+        self.before.iter().filter(|name| !self.after.contains(name))
+    }
+}
+
+impl fmt::Display for Move {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {} to {}", self.span, self.before.join(", "), self.after.join(", "))
+    }
+}
+
+impl ShardMap {
+    /// What lies between this map and that one.
+    ///
+    /// # Errors
+    /// [`Kind::Conflict`] where that one's version is not higher; [`Kind::Unsupported`] where keys are found in another way
+    /// there: by another seed, or by ranges instead of slots.
+    pub fn plan(&self, after: &ShardMap) -> Result<Plan> {
+        let place = || format!("plan from version {} to {}", self.version(), after.version());
+        if after.version() <= self.version() {
+            return Err(Error::new(Kind::Conflict, "a plan leads to a higher version").at(place()));
+        }
+        let by_slots = self.table().is_some();
+        if by_slots != after.table().is_some() {
+            return Err(Error::new(Kind::Unsupported, "one map is of slots, the other of ranges").at(place()));
+        }
+        if by_slots && self.seed() != after.seed() {
+            return Err(Error::new(Kind::Unsupported, "the maps hash keys by different seeds").at(place()));
+        }
+        let mut names = Names { known: BTreeMap::new() };
+        let mut plan = Plan { before: self.clone(), after: after.clone(), moves: Vec::new(), handed: 0.0, churn: 0.0 };
+        let places = self.places().max(after.places()) as f64;
+        for (span, old, new) in both(self, after) {
+            let (old, new) = (names.of(self, old, 0), names.of(after, new, 1));
+            if old == new {
+                continue;
+            }
+            let step = Move { span, before: old, after: new };
+            let width = if by_slots { step.span.width() } else { 1.0 } / places;
+            plan.handed += if step.is_handed() { width } else { 0.0 };
+            plan.churn += step.gaining().count() as f64 * width / after.copies() as f64;
+            match plan.moves.last_mut() {
+                Some(last) if last.before == step.before && last.after == step.after && last.span.meets(&step.span) => {
+                    last.span = last.span.clone().joined(step.span);
+                }
+                _ => plan.moves.push(step),
+            }
+        }
+        Ok(plan)
+    }
+
+    /// What the fullest shard answers for, against what its weight says: 1.0 is even. Of ranges, each counts the same.
+    pub fn imbalance(&self) -> f64 {
+        let mut shares = vec![0.0; self.shards().len()];
+        for (span, owners) in self.parts() {
+            let width = if self.table().is_some() { span.width() } else { 1.0 };
+            if let Some(share) = owners.first().and_then(|owner| shares.get_mut(owner.index())) {
+                *share += width;
+            }
+        }
+        self.fullest(&shares)
+    }
+
+    /// The most that a shard has of these, one for each, against what its weight says.
+    pub(super) fn fullest(&self, shares: &[f64]) -> f64 {
+        let (total, weights): (f64, u64) =
+            (shares.iter().sum(), self.shards().iter().map(|shard| u64::from(shard.weight)).sum());
+        let due = |weight: u32| total * f64::from(weight) / weights.max(1) as f64;
+        let against = |(share, shard): (&f64, &super::Shard)| match share {
+            share if *share > 0.0 => share / due(shard.weight),
+            _ => 0.0,
+        };
+        shares.iter().zip(self.shards()).map(against).fold(0.0, f64::max)
+    }
+}
+
+/// The lists of names that owners have, each made once.
+struct Names {
+    known: BTreeMap<(u8, Box<[ShardId]>), Arc<[Arc<str>]>>,
+}
+
+impl Names {
+    fn of(&mut self, map: &ShardMap, owners: &[ShardId], which: u8) -> Arc<[Arc<str>]> {
+        let names =
+            || owners.iter().filter_map(|owner| map.shards().get(owner.index()).map(|shard| shard.name.clone()));
+        self.known.entry((which, owners.into())).or_insert_with(|| names().collect()).clone()
+    }
+}
+
+/// Every part of both maps, cut where either is, with the owners in each.
+fn both<'a>(before: &'a ShardMap, after: &'a ShardMap) -> impl Iterator<Item = (Span, &'a [ShardId], &'a [ShardId])> {
+    let (mut old, mut new) = (before.parts().peekable(), after.parts().peekable());
+    let mut from: Option<Start> = None;
+    std::iter::from_fn(move || {
+        let ((one, owners), (other, others)) = (old.peek()?.clone(), new.peek()?.clone());
+        let start = from.take().unwrap_or_else(|| Start::of(&one));
+        let (end, order) = end(&one, &other);
+        if order.is_le() {
+            old.next();
+        }
+        if order.is_ge() {
+            new.next();
+        }
+        let span = start.until(&end, &one);
+        from = Some(end);
+        Some((span, owners, others))
+    })
+}
+
+/// Where a part begins.
+#[derive(Clone)]
+enum Start {
+    Hash(u64),
+    Key(Bytes),
+}
+
+impl Start {
+    fn of(span: &Span) -> Start {
+        match span {
+            Span::Hashes { first, .. } => Start::Hash(*first),
+            Span::Keys { from, .. } => Start::Key(from.clone()),
+        }
+    }
+
+    /// From here to where the next begins.
+    fn until(self, next: &Start, like: &Span) -> Span {
+        match (self, next, like) {
+            (Start::Hash(first), Start::Hash(next), Span::Hashes { seed, .. }) => {
+                Span::Hashes { seed: *seed, first, last: next.wrapping_sub(1) }
+            }
+            // no key is below the empty one: as an end it stands for none
+            (Start::Key(from), Start::Key(next), _) => {
+                Span::Keys { from, until: Some(next.clone()).filter(|next| !next.is_empty()) }
+            }
+            _ => like.clone(),
+        }
+    }
+}
+
+/// Where the shorter of the two ends, and which it is.
+fn end(one: &Span, other: &Span) -> (Start, std::cmp::Ordering) {
+    match (one, other) {
+        (Span::Hashes { last, .. }, Span::Hashes { last: others, .. }) => {
+            (Start::Hash(last.min(others).wrapping_add(1)), last.cmp(others))
+        }
+        (Span::Keys { until, .. }, Span::Keys { until: others, .. }) => {
+            let order = match (until, others) {
+                (Some(one), Some(other)) => one.cmp(other),
+                (one, other) => one.is_none().cmp(&other.is_none()),
+            };
+            let shorter = if order.is_le() { until } else { others };
+            (Start::Key(shorter.clone().unwrap_or_default()), order)
+        }
+        _ => (Start::of(other), std::cmp::Ordering::Equal),
+    }
+}
+
+impl fmt::Display for Plan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (before, after) = (&self.before, &self.after);
+        writeln!(
+            f,
+            "version {} to {}: {:.1} % of the keys change hands, {:.1} % are copied; the fullest shard has {:.3} of its \
+             due, then {:.3}",
+            before.version(),
+            after.version(),
+            self.handed * 100.0,
+            self.churn * 100.0,
+            before.imbalance(),
+            after.imbalance(),
+        )?;
+        let mut pairs: BTreeMap<(String, String), (f64, usize)> = BTreeMap::new();
+        for step in &self.moves {
+            let sum = pairs.entry((step.before.join(", "), step.after.join(", "))).or_default();
+            *sum = (sum.0 + step.span.width(), sum.1 + 1);
+        }
+        for ((from, to), (slots, runs)) in pairs {
+            let plural = |one: bool| if one { "" } else { "s" };
+            match before.table() {
+                Some(_) => {
+                    let (slot, run) = (plural(slots == 1.0), plural(runs == 1));
+                    writeln!(f, "  {from} to {to}: {slots} slot{slot} in {runs} run{run}")?;
+                }
+                None => writeln!(f, "  {from} to {to}: {runs} range{}", plural(runs == 1))?,
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,306 @@
+//! The gate in front of one shard's data: only what the shard owns passes, and a part that moves away is sealed.
+
+use super::{Moved, Moving, ShardMaps};
+use crate::base::{
+    Error, Kind, Result,
+    sync::{
+        Lock,
+        atomic::{
+            AtomicU32, AtomicU64,
+            Ordering::{AcqRel, Acquire, Relaxed, Release},
+        },
+    },
+};
+use super::super::shard::{SLOTS, ShardKey, ShardMap, Slot, Span, hash};
+use std::{collections::BTreeMap, fmt, pin::pin, sync::Arc};
+use tokio::sync::Notify;
+
+/// The bit of a word that says: part of this slot is sealed, look closer.
+const SEALED: u32 = 1 << 31;
+
+/// What a fence does with a request. Everything it decides is decided here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Verdict {
+    Serve,
+    /// Ask under the map of this version.
+    Refuse(u64),
+}
+
+/// `sealed`: the version at which the key is to be lost, where it is sealed; `known`: the version of the map that the
+/// fence knows, and whether the key is its own under it; `asked`: the version that the request carries.
+pub(super) fn verdict(sealed: Option<u64>, known: u64, mine: bool, asked: Option<u64>) -> Verdict {
+    match (sealed, asked) {
+        (Some(at), _) if at > known => Verdict::Refuse(at), // not decided yet: nobody serves it
+        (_, Some(asked)) if asked > known => Verdict::Refuse(asked), // it knows more than this fence
+        _ if mine => Verdict::Serve,
+        _ => Verdict::Refuse(known),
+    }
+}
+
+/// The gate in front of one shard's data, where the data is: lets through what the shard owns under the map that counts,
+/// refuses the rest by [`Moved`], and counts what is inside.
+///
+/// When a part moves away, it is [sealed](Self::seal): from then on nobody gets in for its keys, and the seal waits until
+/// those inside are out. What becomes of it says the next map: of the version for which it was sealed, or a newer one. If
+/// the shard owns the part under that map, the move was given up, and it is served again; if not, it is another's.
+///
+/// ```text
+///   owned ──seal(v)──► sealed ──map ≥ v, mine────► owned
+///                        └──────map ≥ v, not mine► another's
+/// ```
+///
+/// A handle: clones are the same fence. [`FenceLayer`](super::FenceLayer) puts it in front of a service.
+///
+/// **Guarantees**
+/// - Who got in before the seal is waited for; who comes after it is refused: one atomic step decides.
+/// - It asks nobody: the map it knows decides, and an older one only ever makes it refuse.
+/// - Seals come from versions, which only grow: sealed twice is sealed once, and a seal that comes too late is refused.
+///
+/// **Not guaranteed**: that a fence made anew knows what was sealed before. Begin it with the map that counts now, not with
+/// one that was kept.
+///
+/// ```
+/// use seedpod::serving::{Fence, ShardMap, ShardMaps};
+///
+/// let maps = ShardMaps::new(ShardMap::planned(["s0", "s1"]).build()?);
+/// let (s0, s1) = (Fence::new("s0", maps.clone()), Fence::new("s1", maps));
+/// assert!(s0.enter("ann", None).is_ok() != s1.enter("ann", None).is_ok());
+/// # Ok::<(), seedpod::Error>(())
+/// ```
+pub struct Fence {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    shard: Arc<str>,
+    maps: ShardMaps,
+    /// Of the first map: what the words are counted by, whatever map comes.
+    seed: u64,
+    /// Of each slot: how many are inside, and [`SEALED`].
+    words: Box<[AtomicU32]>,
+    closer: Lock<Closer>,
+    /// Somebody has left a slot of which part is sealed.
+    left: Notify,
+    refused: AtomicU64,
+}
+
+/// What is looked at where part of a slot is sealed.
+#[derive(Default)]
+struct Closer {
+    seals: Vec<Seal>,
+    /// Who got in beside a seal, in the same slot.
+    beside: BTreeMap<u64, Box<[u8]>>,
+    next: u64,
+}
+
+struct Seal {
+    spans: Arc<[Span]>,
+    /// The version at which they are to be lost.
+    at: u64,
+}
+
+impl Fence {
+    /// In front of the data of the shard of this name, following these maps.
+    pub fn new(shard: impl Into<Arc<str>>, maps: ShardMaps) -> Self {
+        let seed = maps.look().seed();
+        let shared = Shared {
+            shard: shard.into(),
+            maps,
+            seed,
+            words: (0..SLOTS).map(|_| AtomicU32::new(0)).collect(),
+            closer: Lock::default(),
+            left: Notify::new(),
+            refused: AtomicU64::new(0),
+        };
+        Fence { shared: Arc::new(shared) }
+    }
+
+    /// The shard's name.
+    pub fn shard(&self) -> &str {
+        &self.shared.shard
+    }
+
+    /// The maps that it follows.
+    pub fn maps(&self) -> &ShardMaps {
+        &self.shared.maps
+    }
+
+    /// How many requests it has refused.
+    pub fn refused(&self) -> u64 {
+        self.shared.refused.load(Relaxed)
+    }
+
+    /// Whether the shard owns this key, sealed or not: what it does not own can be cleaned away.
+    pub fn owns(&self, key: &(impl ShardKey + ?Sized)) -> bool {
+        self.is_mine(&self.shared.maps.look(), key)
+    }
+
+    /// Gets in for this key, until the pass is dropped. `version` is that of the map which the request was sent under,
+    /// where it says so.
+    ///
+    /// # Errors
+    /// [`Moved`], where the shard does not own the key, where it is sealed, or where the request knows a newer map.
+    pub fn enter(&self, key: &(impl ShardKey + ?Sized), version: Option<u64>) -> Result<Pass, Moved> {
+        let slot = Slot::of(hash(key, self.shared.seed)).number();
+        // counted before anything is looked at: a seal either sees this one, or is seen by it
+        let before = self.word(slot).map_or(0, |word| word.fetch_add(1, AcqRel));
+        let pass = Pass { fence: self.shared.clone(), place: Inside::Slot(slot) };
+        if before & SEALED != 0 {
+            drop(pass);
+            return self.enter_beside(key, version);
+        }
+        let map = self.shared.maps.look();
+        match verdict(None, map.version(), self.is_mine(&map, key), version) {
+            Verdict::Serve => Ok(pass),
+            Verdict::Refuse(version) => Err(self.refuse(version)),
+        }
+    }
+
+    /// The same where part of the slot is sealed. Who gets in is counted apart: its slot must become empty.
+    #[cold]
+    fn enter_beside(&self, key: &(impl ShardKey + ?Sized), version: Option<u64>) -> Result<Pass, Moved> {
+        let mut closer = self.shared.closer.lock();
+        let map = self.shared.maps.look();
+        self.forget(&mut closer, map.version());
+        let sealed = closer.seals.iter().filter(|seal| seal.spans.iter().any(|span| span.contains(key)));
+        match verdict(sealed.map(|seal| seal.at).max(), map.version(), self.is_mine(&map, key), version) {
+            Verdict::Serve => {
+                closer.next += 1;
+                let number = closer.next;
+                closer.beside.insert(number, key.shard_bytes().as_ref().into());
+                Ok(Pass { fence: self.shared.clone(), place: Inside::Beside(number) })
+            }
+            Verdict::Refuse(version) => Err(self.refuse(version)),
+        }
+    }
+
+    /// Seals what moves away and waits until nobody is inside for its keys. Sealed again, it only waits.
+    ///
+    /// **Cancel-safety**: dropped, it stays sealed until a map decides.
+    ///
+    /// # Errors
+    /// [`Kind::Conflict`] where a map of the version for which it is sealed, or a newer one, counts already.
+    pub async fn seal(&self, moving: &Moving) -> Result {
+        let (spans, at): (Arc<[Span]>, u64) = (moving.spans.clone(), moving.version);
+        let slots = self.slots(&spans);
+        {
+            let mut closer = self.shared.closer.lock();
+            let known = self.shared.maps.look().version();
+            if at <= known {
+                let message = format!("map {known} counts already: too late to seal for map {at}");
+                return Err(Error::new(Kind::Conflict, message).at(self.shared.shard.clone()));
+            }
+            self.forget(&mut closer, known);
+            if !closer.seals.iter().any(|seal| seal.at == at && seal.spans == spans) {
+                closer.seals.push(Seal { spans: spans.clone(), at });
+            }
+            for slot in &slots {
+                if let Some(word) = self.word(*slot) {
+                    word.fetch_or(SEALED, AcqRel);
+                }
+            }
+        }
+        for slot in &slots {
+            // once empty it stays empty: who comes now counts himself only until he has seen the seal
+            self.emptied(|| self.word(*slot).is_none_or(|word| word.load(Acquire) & !SEALED == 0)).await;
+        }
+        let beside = |key: &[u8]| spans.iter().any(|span| span.contains(key));
+        self.emptied(|| !self.shared.closer.lock().beside.values().any(|key| beside(key))).await;
+        Ok(())
+    }
+
+    async fn emptied(&self, is_empty: impl Fn() -> bool) {
+        loop {
+            let mut left = pin!(self.shared.left.notified());
+            left.as_mut().enable(); // before looking, so that nobody leaves in between
+            if is_empty() {
+                return;
+            }
+            left.await;
+        }
+    }
+
+    /// Takes away the seals that a map has decided.
+    fn forget(&self, closer: &mut Closer, known: u64) {
+        let decided: Vec<Seal> = closer.seals.extract_if(.., |seal| seal.at <= known).collect();
+        if decided.is_empty() {
+            return;
+        }
+        let kept: Vec<u16> = closer.seals.iter().flat_map(|seal| self.slots(&seal.spans)).collect();
+        let kept: std::collections::BTreeSet<u16> = kept.into_iter().collect();
+        for slot in decided.iter().flat_map(|seal| self.slots(&seal.spans)).filter(|slot| !kept.contains(slot)) {
+            if let Some(word) = self.word(slot) {
+                word.fetch_and(!SEALED, AcqRel);
+            }
+        }
+    }
+
+    /// The words that these are counted in.
+    fn slots(&self, spans: &[Span]) -> Vec<u16> {
+        let by_slot = |span: &Span| matches!(span, Span::Hashes { seed, .. } if *seed == self.shared.seed);
+        if spans.iter().all(by_slot) {
+            return spans.iter().flat_map(Span::slots).map(Slot::number).collect();
+        }
+        Slot::all().map(Slot::number).collect()
+    }
+
+    fn is_mine(&self, map: &ShardMap, key: &(impl ShardKey + ?Sized)) -> bool {
+        let shards = map.shards();
+        map.owners(key).iter().any(|owner| shards.get(owner.index()).is_some_and(|shard| *shard.name == *self.shard()))
+    }
+
+    fn refuse(&self, version: u64) -> Moved {
+        self.shared.refused.fetch_add(1, Relaxed);
+        Moved::at(version)
+    }
+
+    #[inline(always)]
+    fn word(&self, slot: u16) -> Option<&AtomicU32> {
+        self.shared.words.get(usize::from(slot))
+    }
+}
+
+impl Clone for Fence {
+    fn clone(&self) -> Self {
+        Fence { shared: self.shared.clone() }
+    }
+}
+
+impl fmt::Debug for Fence {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Fence({} under map {})", self.shard(), self.shared.maps.look().version())
+    }
+}
+
+/// Counts one request inside, until dropped.
+#[must_use = "dropping it says that the request is over"]
+pub struct Pass {
+    fence: Arc<Shared>,
+    place: Inside,
+}
+
+enum Inside {
+    Slot(u16),
+    Beside(u64),
+}
+
+impl Drop for Pass {
+    fn drop(&mut self) {
+        let seen = match self.place {
+            Inside::Slot(slot) => {
+                let word = self.fence.words.get(usize::from(slot));
+                word.is_some_and(|word| word.fetch_sub(1, Release) & SEALED != 0)
+            }
+            Inside::Beside(number) => self.fence.closer.lock().beside.remove(&number).is_some(),
+        };
+        if seen {
+            self.fence.left.notify_waiters();
+        }
+    }
+}
+
+impl fmt::Debug for Pass {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Pass({})", self.fence.shard)
+    }
+}

@@ -1,0 +1,47 @@
+//! One part on its way from one shard to another.
+
+use super::super::{ShardKey, shard::Span};
+use std::{fmt, sync::Arc};
+
+/// A part of the keys on its way from one shard to another, and the map by which it arrives.
+///
+/// Another try at the same move has a higher version: what was done for a lower one is void, and whoever still works for it
+/// must be refused.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct Moving {
+    /// The shard that owns the part now.
+    pub from: Arc<str>,
+    /// The shard that is to own it.
+    pub to: Arc<str>,
+    /// The keys.
+    pub spans: Arc<[Span]>,
+    /// The version of the map by which they arrive.
+    pub version: u64,
+    /// Whether the old owner goes on owning a copy, so that it must not be cleaned.
+    pub stays: bool,
+}
+
+impl Moving {
+    /// Whether this key moves.
+    pub fn contains(&self, key: &(impl ShardKey + ?Sized)) -> bool {
+        self.spans.iter().any(|span| span.contains(key))
+    }
+
+    /// How many slots move, in parts where slots are split; 0 where it is ranges of keys.
+    pub fn width(&self) -> f64 {
+        self.spans.iter().map(Span::width).sum()
+    }
+}
+
+impl fmt::Display for Moving {
+    /// `s1 to s3 by map 7: 512 slots`, `s1 to s3 by map 7: keys until "m"`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} to {} by map {}: ", self.from, self.to, self.version)?;
+        match &*self.spans {
+            [one] => write!(f, "{one}"),
+            _ if self.width() > 0.0 => write!(f, "{} slots", self.width()),
+            many => write!(f, "{} ranges", many.len()),
+        }
+    }
+}
