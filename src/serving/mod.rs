@@ -9,6 +9,7 @@
 //! - [`attributes`]: [`Attributes`], what is known of an endpoint: weight, zone, version, labels, readiness
 //! - [`pick`]: [`Picker`], how one is chosen, the five there are, and those around another: near ones first, a few of many
 //! - [`among`]: [`Among`], what a picker chooses among
+//! - [`scatter`]: [`Scatter`], a request to many at once, and one answer of theirs: all, a quorum, the first, what comes in time
 //! - [`slow_start`]: [`SlowStart`], how fast a new endpoint gets its share
 //! - [`load`]: [`Lease`], one pick, counted until its outcome is known
 //! - [`affinity`]: [`Affinity`], a session's requests at one endpoint; `Sticky` (feature `http`), the same by a cookie
@@ -40,6 +41,7 @@ pub mod probes;
 mod rendezvous;
 pub mod replicas;
 mod sample;
+pub mod scatter;
 pub mod slow_start;
 mod snapshot;
 pub mod source;
@@ -55,5 +57,9 @@ pub use load::Lease;
 pub use pick::{Choice, LeastPending, Locality, PeakEwma, Picker, Random, Ring, RoundRobin, Subset};
 pub use probes::{ProbeReport, Probed, Probes, Probing};
 pub use replicas::{Picked, Replicas};
+pub use scatter::{
+    Answer, Answers, Coverage, Covered, Gathered, Leaf, Leaves, Parts, Reply, Require, Scatter, ScatterHandle,
+    Shortfall, Tally, Tied,
+};
 pub use slow_start::SlowStart;
 pub use source::{Dns, Family, Follow, Member, Records, Resolution, Resolver, Srv, System};

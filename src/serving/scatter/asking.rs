@@ -1,0 +1,455 @@
+//! A request on its way through its leaves: who is asked when, and when it is over.
+
+use super::{
+    answers::{Answer, Answers, Reply, Shortfall, Tally},
+    fan::Fan,
+    hedges::Hedges,
+    leaves::Leaf,
+    require::{Require, Verdict},
+    settings::Plan,
+};
+use crate::{
+    base::{
+        BoxError, Deadline, Error, Kind, Outcome, Result,
+        time::{self, Instant},
+    },
+    layer::{Metadata, attempt, on_call::OnCall, timer::Timer},
+    serving::Lease,
+};
+use pin_project_lite::pin_project;
+use std::{
+    cell::Cell,
+    future::Future,
+    ops::ControlFlow::{self, Break, Continue},
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+    time::Duration,
+    vec,
+};
+use tower::Service;
+
+pin_project! {
+    /// One attempt at a leaf, which counts it as loaded.
+    pub(super) struct Call<S: Service<R>, R> {
+        lease: Lease,
+        #[pin]
+        call: OnCall<S, R>,
+    }
+}
+
+impl<S: Service<R>, R> Call<S, R> {
+    /// Another attempt at the same leaf.
+    pub(super) fn again(&self, request: R) -> Self
+    where
+        S: Clone,
+    {
+        Call { lease: self.lease.again(), call: OnCall::new(self.call.service().clone(), request) }
+    }
+
+    /// Whether it has still to become ready for the call.
+    pub(super) fn is_waiting(&self) -> bool {
+        self.call.is_waiting()
+    }
+}
+
+impl<S, R> Future for Call<S, R>
+where
+    S: Service<R>,
+    S::Error: Into<BoxError> + 'static,
+{
+    type Output = Result<S::Response>;
+
+    #[inline(always)]
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.project();
+        match ready!(this.call.poll(cx)) {
+            Ok(response) => {
+                this.lease.settle(Outcome::Success);
+                Poll::Ready(Ok(response))
+            }
+            Err(error) => {
+                let error = Error::adopt(error, Kind::Failed);
+                this.lease.settle(Outcome::of(&error));
+                Poll::Ready(Err(error))
+            }
+        }
+    }
+}
+
+/// Takes what comes, in the order in which it comes.
+pub(super) trait Sink<T> {
+    /// What is kept of an answer.
+    type Kept;
+
+    /// Whether an answer stands for more leaves than one.
+    const DEEP: bool;
+
+    /// An answer; how many leaves it covers. A break says that no more are needed.
+    fn answered(&mut self, name: &Arc<str>, answer: T) -> (Tally, ControlFlow<Self::Kept, Self::Kept>);
+
+    /// A failure; how many leaves are lost with it.
+    fn failed(&mut self, name: &Arc<str>, error: &Error) -> Tally;
+}
+
+/// How it ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum End {
+    /// With what was required.
+    Done,
+    /// The requirement cannot be reached any more.
+    Short,
+    /// Time is up.
+    Late,
+    /// The canary failed, or was silent for too long.
+    Canary,
+}
+
+/// Whether the rest waits for one leaf.
+#[derive(Clone, Copy, PartialEq)]
+enum Canary {
+    Off,
+    /// It is asked first, and may be silent for this long.
+    First(Duration),
+    /// It has been asked, and is waited for until then.
+    Asked(Instant),
+}
+
+/// A request on its way through its leaves.
+pub(super) struct Asking<S: Service<R>, R, K> {
+    fan: Fan<Call<S, R>>,
+    waiting: vec::IntoIter<Leaf<S, R>>,
+    answers: Vec<Answer<K>>,
+    hedges: Option<Box<Hedges<S, R>>>,
+    tally: Tally,
+    leaves: usize,
+    answered: usize,
+    failed: usize,
+    last_failed: Option<usize>,
+    /// Time is up.
+    over: bool,
+    require: Require,
+    until: Option<Instant>,
+    at_once: usize,
+    canary: Canary,
+}
+
+impl<S, R, K> Asking<S, R, K>
+where
+    S: Service<R> + Clone,
+    S::Error: Into<BoxError> + 'static,
+    R: Metadata,
+{
+    /// Of these leaves, none of them asked yet.
+    #[inline]
+    pub(super) fn new(leaves: Vec<Leaf<S, R>>, plan: &Plan, until: Option<Instant>) -> Self {
+        let count = leaves.len();
+        let hedges = plan.hedging.clone().map(|hedging| Box::new(Hedges::new(hedging, count)));
+        Asking {
+            fan: Fan::new(count),
+            waiting: leaves.into_iter(),
+            answers: Vec::with_capacity(count),
+            hedges,
+            tally: Tally::default(),
+            leaves: count,
+            answered: 0,
+            failed: 0,
+            last_failed: None,
+            over: false,
+            require: plan.require,
+            until,
+            at_once: plan.at_once,
+            canary: plan.canary.map_or(Canary::Off, Canary::First),
+        }
+    }
+
+    /// Until it is over.
+    #[inline]
+    pub(super) fn poll<T: Sink<S::Response, Kept = K>>(
+        &mut self,
+        timer: Pin<&mut Timer>,
+        cx: &mut Context<'_>,
+        sink: &mut T,
+    ) -> Poll<End> {
+        match self.turn(timer, cx, sink) {
+            Break(end) => Poll::Ready(end),
+            Continue(()) => Poll::Pending,
+        }
+    }
+
+    #[inline(always)]
+    fn turn<T: Sink<S::Response, Kept = K>>(
+        &mut self,
+        mut timer: Pin<&mut Timer>,
+        cx: &mut Context<'_>,
+        sink: &mut T,
+    ) -> ControlFlow<End> {
+        self.fan.register(cx);
+        for word in 0..self.fan.words() {
+            let mut woken = self.fan.woken(word);
+            while woken != 0 {
+                self.visit(word * 64 + woken.trailing_zeros() as usize, cx, sink)?;
+                woken &= woken - 1;
+            }
+        }
+        self.start(cx, sink)?;
+        while let Some(at) = self.next_moment() {
+            if timer.as_mut().poll_until(at, cx).is_pending() && !is_last_call(at) {
+                return Continue(());
+            }
+            if self.until == Some(at) {
+                return self.last_call(cx, sink);
+            }
+            if self.canary == Canary::Asked(at) {
+                return Break(End::Canary);
+            }
+            let now = time::now().max(at);
+            while let Some(place) = self.hedges.as_mut().and_then(|hedges| hedges.next(now)) {
+                let (Some(hedges), Some(slot)) = (&mut self.hedges, self.fan.at(place)) else { continue };
+                if hedges.again(place, slot.as_ref().get_ref(), now) {
+                    self.visit(place, cx, sink)?;
+                }
+            }
+            self.start(cx, sink)?;
+        }
+        Continue(())
+    }
+
+    /// Asks those whose turn it is, and sees what they say at once.
+    #[inline(always)]
+    fn start<T: Sink<S::Response, Kept = K>>(&mut self, cx: &mut Context<'_>, sink: &mut T) -> ControlFlow<End> {
+        loop {
+            while self.answers.len() - self.answered - self.failed < self.at_once && self.may_ask() {
+                let Some(leaf) = self.waiting.next() else { break };
+                self.ask(leaf, sink)?;
+            }
+            let Some(place) = self.fan.fresh() else { return Continue(()) };
+            self.visit(place, cx, sink)?;
+        }
+    }
+
+    /// Whether nothing but the limit holds back the next leaf.
+    #[inline(always)]
+    fn may_ask(&self) -> bool {
+        !matches!(self.canary, Canary::Asked(_)) || self.answers.len() == self.failed
+    }
+
+    #[inline(always)]
+    fn ask<T: Sink<S::Response, Kept = K>>(&mut self, leaf: Leaf<S, R>, sink: &mut T) -> ControlFlow<End> {
+        if let Canary::First(within) = self.canary {
+            self.canary = Canary::Asked(time::after(time::now(), within));
+        }
+        let (place, Leaf { name, lease, call }) = (self.answers.len(), leaf);
+        self.answers.push(Answer { name, reply: Reply::Unsent });
+        match call {
+            Ok((service, mut request)) => {
+                if let Some(until) = self.until {
+                    request.set_deadline(Deadline::at(until));
+                }
+                if let Some(hedges) = &mut self.hedges {
+                    hedges.start(Some(&request));
+                }
+                self.fan.put(Call { lease, call: OnCall::new(service, request) });
+                Continue(())
+            }
+            Err(error) => {
+                if let Some(hedges) = &mut self.hedges {
+                    hedges.start(None);
+                }
+                self.fan.pass();
+                self.fail(place, error.unsent(), sink)
+            }
+        }
+    }
+
+    /// Polls the leaf at this place.
+    #[inline(always)]
+    fn visit<T: Sink<S::Response, Kept = K>>(
+        &mut self,
+        place: usize,
+        cx: &mut Context<'_>,
+        sink: &mut T,
+    ) -> ControlFlow<End> {
+        let hedges = &mut self.hedges;
+        let polled = self.fan.visit(place, cx, |mut slot, cx| {
+            if let Some(hedges) = hedges {
+                return hedges.poll(place, slot, cx);
+            }
+            let Some(call) = slot.as_mut().as_pin_mut() else { return Poll::Pending };
+            let polled = call.poll(cx);
+            if polled.is_ready() {
+                slot.set(None);
+            }
+            polled
+        });
+        match polled {
+            Some(Poll::Ready(Ok(response))) => self.answer(place, response, sink),
+            Some(Poll::Ready(Err(error))) => self.fail(place, error, sink),
+            _ => Continue(()),
+        }
+    }
+
+    #[inline(always)]
+    fn answer<T: Sink<S::Response, Kept = K>>(
+        &mut self,
+        place: usize,
+        response: S::Response,
+        sink: &mut T,
+    ) -> ControlFlow<End> {
+        let Some(answer) = self.answers.get_mut(place) else { return Continue(()) };
+        let (tally, kept) = sink.answered(&answer.name, response);
+        self.answered += 1;
+        self.tally = self.tally + tally;
+        self.canary = Canary::Off;
+        let (kept, enough) = match kept {
+            Continue(kept) => (kept, false),
+            Break(kept) => (kept, true),
+        };
+        answer.reply = Reply::Answered(kept);
+        if enough { Break(End::Done) } else { self.judge::<T>(false) }
+    }
+
+    #[cold]
+    fn fail<T: Sink<S::Response, Kept = K>>(&mut self, place: usize, error: Error, sink: &mut T) -> ControlFlow<End> {
+        let Some(answer) = self.answers.get_mut(place) else { return Continue(()) };
+        let error = error.at(answer.name.clone());
+        self.tally = self.tally + sink.failed(&answer.name, &error);
+        self.failed += 1;
+        self.last_failed = Some(place);
+        let unsent = error.is_unsent();
+        answer.reply = Reply::Failed(error);
+        self.judge::<T>(false)?;
+        // what never left says nothing of the request: the next leaf is the canary
+        if !unsent && matches!(self.canary, Canary::Asked(_)) { Break(End::Canary) } else { Continue(()) }
+    }
+
+    /// Whether it is over; `over`: time is up.
+    #[inline(always)]
+    fn judge<T: Sink<S::Response, Kept = K>>(&mut self, over: bool) -> ControlFlow<End> {
+        if T::DEEP
+            && let Require::Coverage(coverage) = self.require
+        {
+            // how many leaves there are is known when the last branch has said so
+            if !over && self.answered + self.failed < self.leaves {
+                return Continue(());
+            }
+            let (tally, open) = (self.tally, self.leaves - self.answered - self.failed);
+            let enough = tally.answered >= coverage.of(tally.leaves() + open);
+            return Break(if enough { End::Done } else { self.short(over) });
+        }
+        match self.require.judge(self.leaves, self.answered, self.failed, over) {
+            Verdict::Open => Continue(()),
+            Verdict::Done => Break(End::Done),
+            Verdict::Short => Break(self.short(over)),
+        }
+    }
+
+    fn short(&self, over: bool) -> End {
+        if over { End::Late } else { End::Short }
+    }
+
+    /// Time is up: what has an answer by now gives it, then it is decided.
+    #[cold]
+    fn last_call<T: Sink<S::Response, Kept = K>>(&mut self, cx: &mut Context<'_>, sink: &mut T) -> ControlFlow<End> {
+        self.over = true;
+        let _last = LastCall::begin();
+        for place in 0..self.answers.len() {
+            self.visit(place, cx, sink)?;
+        }
+        self.judge::<T>(true)?;
+        Break(End::Late)
+    }
+
+    /// The next moment at which something happens by itself.
+    #[inline(always)]
+    fn next_moment(&self) -> Option<Instant> {
+        let canary = match self.canary {
+            Canary::Asked(until) => Some(until),
+            _ => None,
+        };
+        let hedge = self.hedges.as_ref().and_then(|hedges| hedges.due());
+        if canary.is_none() && hedge.is_none() {
+            return self.until;
+        }
+        [self.until, canary, hedge].into_iter().flatten().min()
+    }
+
+    /// Gives up all that is open, and tells what became of each leaf.
+    pub(super) fn close(&mut self, end: End) -> Answers<K> {
+        let late = self.over || end == End::Canary;
+        let mut list = std::mem::take(&mut self.answers);
+        if self.answered + self.failed < list.len() {
+            let mut over = || {
+                if let Some(hedges) = &mut self.hedges {
+                    hedges.close();
+                }
+                self.fan.clear();
+            };
+            match end {
+                _ if late => attempt::time_out(over),
+                End::Done => attempt::supersede(over),
+                _ => over(),
+            }
+            let open = list.iter_mut().filter(|answer| matches!(answer.reply, Reply::Unsent));
+            let count = open.map(|answer| answer.reply = if late { Reply::Late } else { Reply::Dropped }).count();
+            *(if late { &mut self.tally.late } else { &mut self.tally.dropped }) += count;
+        }
+        self.tally.unsent += self.waiting.len();
+        list.extend(self.waiting.by_ref().map(|leaf| Answer { name: leaf.name, reply: Reply::Unsent }));
+        Answers { list, tally: self.tally }
+    }
+
+    /// Why it was not reached.
+    #[cold]
+    pub(super) fn error(&self, end: End, answers: &Answers<K>) -> Error {
+        let needed = self.require.needs(self.leaves);
+        let cause = self.last_failed.and_then(|place| match &answers.list.get(place)?.reply {
+            Reply::Failed(error) => Some(error),
+            _ => None,
+        });
+        let (kind, message) = match (end, cause) {
+            (End::Canary, Some(error)) => (error.kind(), "the canary failed, and the others were not asked".into()),
+            (End::Canary, None) => (Kind::Timeout, "the canary was silent, and the others were not asked".into()),
+            (End::Late, _) | (_, None) => (Kind::Timeout, format!("{needed} leaves were needed by the deadline")),
+            (_, Some(error)) => (error.kind(), format!("{needed} leaves were needed")),
+        };
+        let mut error = Error::new(kind, format!("scatter: {message}: {}", answers.tally));
+        if let Some(wait) = cause.filter(|_| end != End::Late).and_then(Error::retry_after) {
+            error = error.after(wait);
+        }
+        let sent = |answer: &Answer<K>| match &answer.reply {
+            Reply::Failed(error) => !error.is_unsent(),
+            Reply::Unsent => false,
+            _ => true,
+        };
+        if !answers.list.iter().any(sent) {
+            error = error.unsent();
+        }
+        error.because(Shortfall { tally: answers.tally, needed, failed: answers.failures() })
+    }
+}
+
+thread_local! {
+    /// Whether leaves are polled for the last time, since time is up.
+    static LAST_CALL: Cell<bool> = const { Cell::new(false) };
+}
+
+/// A branch's time is up at the same moment as the tree's. It must say what it has when the tree asks for the last time,
+/// whether its own timer has fired by then or not.
+fn is_last_call(at: Instant) -> bool {
+    LAST_CALL.get() && time::now() >= at
+}
+
+struct LastCall(bool);
+
+impl LastCall {
+    fn begin() -> Self {
+        LastCall(LAST_CALL.replace(true))
+    }
+}
+
+impl Drop for LastCall {
+    fn drop(&mut self) {
+        LAST_CALL.set(self.0);
+    }
+}
