@@ -216,8 +216,7 @@ impl<L, G> Scatter<L, G> {
     /// decided when all branches have ended. A branch that is late without a word counts as one.
     ///
     /// ```
-    /// use seedpod::{base::Error, layer::Request, serving::{Endpoints, Scatter}};
-    /// use std::ops::ControlFlow::Continue;
+    /// use seedpod::{base::Error, layer::Request, serving::{Answers, Endpoints, Gathered, Scatter}};
     /// use tower::{Service, service_fn};
     /// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
     /// let branches = Endpoints::named("branches");
@@ -226,9 +225,10 @@ impl<L, G> Scatter<L, G> {
     ///     for leaf in ["a", "b", "c"] {
     ///         leaves.insert(leaf, service_fn(|_: Request<()>| async { Ok::<_, Error>(1) }));
     ///     }
-    ///     branches.insert(branch, Scatter::new(leaves).gather(|answers| answers.into_values().sum::<u32>()));
+    ///     branches.insert(branch, Scatter::new(leaves).gather(|ones: Answers<u32>| ones.into_values().sum::<u32>()));
     /// }
-    /// let mut tree = Scatter::new(branches).gather(|sums| sums.into_values().map(|sum| sum.value).sum::<u32>()).tree();
+    /// let add = |sums: Answers<Gathered<u32>>| sums.into_values().map(|sum| sum.value).sum::<u32>();
+    /// let mut tree = Scatter::new(branches).gather(add).tree();
     /// let sum = tree.call(Request::new(())).await?;
     /// assert_eq!((sum.value, sum.tally.to_string().as_str()), (6, "6 of 6 answered"));
     /// # Ok::<(), Error>(()) }).unwrap();
@@ -273,11 +273,11 @@ impl<L, G> Scatter<L, G> {
         <L::Service as Service<L::Request>>::Error: Into<BoxError> + 'static,
         L::Request: Metadata,
     {
-        Streaming::new(self.ask(request))
+        Streaming::new(self.ask(request, false))
     }
 
     #[inline(always)]
-    fn ask<Req, K>(&mut self, mut request: Req) -> Result<Asking<L::Service, L::Request, K>>
+    fn ask<Req, K>(&mut self, mut request: Req, deep: bool) -> Result<Asking<L::Service, L::Request, K>>
     where
         Req: Metadata,
         L: Leaves<Req>,
@@ -300,6 +300,11 @@ impl<L, G> Scatter<L, G> {
         let leaves = self.leaves.leaves(request)?;
         if leaves.is_empty() {
             return Err(Error::new(Kind::Unavailable, "scatter: there are no leaves").unsent());
+        }
+        let (count, needed) = (leaves.len(), plan.require.needs(leaves.len()));
+        if needed > count && !deep {
+            let message = format!("scatter: {needed} leaves were needed, and there are {count}");
+            return Err(Error::new(Kind::Invalid, message).unsent());
         }
         Ok(Asking::new(leaves, &plan, until))
     }
@@ -351,7 +356,7 @@ where
 
     #[inline]
     fn call(&mut self, request: Req) -> Self::Future {
-        let (asking, refused) = match self.ask(request) {
+        let (asking, refused) = match self.ask(request, G::DEEP) {
             Ok(asking) => (Some(asking), None),
             Err(error) => (None, Some(error)),
         };

@@ -9,7 +9,6 @@ use crate::{
     layer::{Metadata, timer::Timer},
 };
 use futures::{Stream, stream::FusedStream};
-use pin_project_lite::pin_project;
 use std::{
     collections::VecDeque,
     fmt,
@@ -20,20 +19,20 @@ use std::{
 };
 use tower::Service;
 
-pin_project! {
-    /// The answers of a request as they come, failures among them, each leaf once: [`Scatter::stream`](super::Scatter::stream).
-    ///
-    /// It ends when the requirement is met or cannot be met any more, or time is up: then come, at once, those that were not
-    /// waited for. [`result`](Self::result) tells which it was. Dropping it cancels what is under way.
-    #[must_use = "streams do nothing unless polled"]
-    pub struct Streaming<S: Service<R>, R> {
-        asking: Option<Asking<S, R, ()>>,
-        #[pin]
-        timer: Timer,
-        come: VecDeque<Answer<S::Response>>,
-        result: Option<Result<Tally>>,
-    }
+/// The answers of a request as they come, failures among them, each leaf once: [`Scatter::stream`](super::Scatter::stream).
+///
+/// It ends when the requirement is met or cannot be met any more, or time is up: then come, at once, those that were not
+/// waited for. [`result`](Self::result) tells which it was. Dropping it cancels what is under way.
+#[must_use = "streams do nothing unless polled"]
+pub struct Streaming<S: Service<R>, R> {
+    asking: Option<Asking<S, R, ()>>,
+    timer: Pin<Box<Timer>>,
+    come: VecDeque<Answer<S::Response>>,
+    result: Option<Result<Tally>>,
 }
+
+/// Leaves and timer are pinned in boxes of their own.
+impl<S: Service<R>, R> Unpin for Streaming<S, R> {}
 
 impl<S: Service<R>, R> Streaming<S, R> {
     pub(super) fn new(asking: Result<Asking<S, R, ()>>) -> Self {
@@ -41,7 +40,7 @@ impl<S: Service<R>, R> Streaming<S, R> {
             Ok(asking) => (Some(asking), None),
             Err(error) => (None, Some(Err(error))),
         };
-        Streaming { asking, timer: Timer::default(), come: VecDeque::new(), result }
+        Streaming { asking, timer: Box::pin(Timer::default()), come: VecDeque::new(), result }
     }
 
     /// How it ended: with what was required, or why not. None while it goes on.
@@ -81,18 +80,18 @@ where
     type Item = Answer<S::Response>;
 
     fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        let this = self.project();
+        let this = self.get_mut();
         if let Some(next) = this.come.pop_front() {
             return Poll::Ready(Some(next));
         }
-        let Some(asking) = this.asking else { return Poll::Ready(None) };
-        if let Poll::Ready(end) = asking.poll(this.timer, cx, &mut Queue(this.come)) {
+        let Some(asking) = &mut this.asking else { return Poll::Ready(None) };
+        if let Poll::Ready(end) = asking.poll(this.timer.as_mut(), cx, &mut Queue(&mut this.come)) {
             let answers = asking.close(end);
-            *this.result = Some(match end {
+            this.result = Some(match end {
                 End::Done => Ok(answers.tally()),
                 end => Err(asking.error(end, &answers)),
             });
-            *this.asking = None;
+            this.asking = None;
             this.come.extend(answers.into_iter().filter_map(|answer| {
                 let reply = match answer.reply {
                     Reply::Answered(()) | Reply::Failed(_) => return None, // it has come
