@@ -38,11 +38,6 @@ impl<S: Service<Req>, Req> OnCall<S, Req> {
         self.request.is_some()
     }
 
-    /// The instance, to clone it for another attempt.
-    pub(crate) fn service(&self) -> &S {
-        &self.service
-    }
-
     /// Makes another attempt with this request, in place of the one before.
     pub(crate) fn again(mut self: Pin<&mut Self>, request: Req) {
         self.as_mut().stop();

@@ -5,7 +5,7 @@ use super::{
     fan::Fan,
     hedges::Hedges,
     leaves::Leaf,
-    require::{Require, Verdict},
+    require::{Need, Require, Verdict},
     settings::Plan,
 };
 use crate::{
@@ -25,12 +25,11 @@ use std::{
     sync::Arc,
     task::{Context, Poll, ready},
     time::Duration,
-    vec,
 };
 use tower::Service;
 
 pin_project! {
-    /// One attempt at a leaf, which counts it as loaded.
+    /// A second attempt at a leaf, which counts it as loaded.
     pub(super) struct Call<S: Service<R>, R> {
         lease: Lease,
         #[pin]
@@ -39,12 +38,12 @@ pin_project! {
 }
 
 impl<S: Service<R>, R> Call<S, R> {
-    /// Another attempt at the same leaf.
-    pub(super) fn again(&self, request: R) -> Self
+    /// Another attempt at this leaf, with this request; none where it cannot be asked.
+    pub(super) fn again(leaf: &Leaf<S, R>, request: R) -> Option<Self>
     where
         S: Clone,
     {
-        Call { lease: self.lease.again(), call: OnCall::new(self.call.service().clone(), request) }
+        Some(Call { lease: leaf.lease.again(), call: OnCall::new(leaf.service.clone()?, request) })
     }
 
     /// Whether it has still to become ready for the call.
@@ -68,13 +67,59 @@ where
                 this.lease.settle(Outcome::Success);
                 Poll::Ready(Ok(response))
             }
-            Err(error) => {
-                let error = Error::adopt(error, Kind::Failed);
-                this.lease.settle(Outcome::of(&error));
-                Poll::Ready(Err(error))
-            }
+            Err(error) => Poll::Ready(Err(failed(this.lease, error))),
         }
     }
+}
+
+/// Polls the first attempt at a leaf: makes its service ready, calls that, and waits for the answer.
+#[inline(always)]
+pub(super) fn first<S, R>(
+    leaf: &mut Leaf<S, R>,
+    mut slot: Pin<&mut Option<S::Future>>,
+    cx: &mut Context<'_>,
+) -> Poll<Result<S::Response>>
+where
+    S: Service<R>,
+    S::Error: Into<BoxError> + 'static,
+{
+    if leaf.request.is_some()
+        && let Some(service) = &mut leaf.service
+    {
+        if let Err(error) = ready!(service.poll_ready(cx)) {
+            leaf.request = None;
+            return Poll::Ready(Err(failed(&mut leaf.lease, error)));
+        }
+        if let Some(request) = leaf.request.take() {
+            slot.set(Some(service.call(request)));
+        }
+    }
+    let Some(future) = slot.as_mut().as_pin_mut() else { return Poll::Pending };
+    match ready!(future.poll(cx)) {
+        Ok(response) => {
+            slot.set(None);
+            leaf.lease.settle(Outcome::Success);
+            Poll::Ready(Ok(response))
+        }
+        Err(error) => {
+            slot.set(None);
+            Poll::Ready(Err(failed(&mut leaf.lease, error)))
+        }
+    }
+}
+
+#[cold]
+fn failed<E: Into<BoxError> + 'static>(lease: &mut Lease, error: E) -> Error {
+    let error = Error::adopt(error, Kind::Failed);
+    lease.settle(Outcome::of(&error));
+    error
+}
+
+/// Gives up the first attempt at a leaf.
+pub(super) fn give_up<S: Service<R>, R>(leaf: &mut Leaf<S, R>, mut slot: Pin<&mut Option<S::Future>>) {
+    slot.set(None);
+    leaf.request = None;
+    leaf.lease = Lease::none();
 }
 
 /// Takes what comes, in the order in which it comes.
@@ -117,12 +162,13 @@ enum Canary {
 
 /// A request on its way through its leaves.
 pub(super) struct Asking<S: Service<R>, R, K> {
-    fan: Fan<Call<S, R>>,
-    waiting: vec::IntoIter<Leaf<S, R>>,
+    fan: Fan<S::Future>,
+    leaves: Vec<Leaf<S, R>>,
+    /// Of those that have been asked.
     answers: Vec<Answer<K>>,
     hedges: Option<Box<Hedges<S, R>>>,
     tally: Tally,
-    leaves: usize,
+    need: Need,
     answered: usize,
     failed: usize,
     last_failed: Option<usize>,
@@ -147,11 +193,11 @@ where
         let hedges = plan.hedging.clone().map(|hedging| Box::new(Hedges::new(hedging, count)));
         Asking {
             fan: Fan::new(count),
-            waiting: leaves.into_iter(),
             answers: Vec::with_capacity(count),
             hedges,
             tally: Tally::default(),
-            leaves: count,
+            need: plan.require.need(count),
+            leaves,
             answered: 0,
             failed: 0,
             last_failed: None,
@@ -205,8 +251,8 @@ where
             }
             let now = time::now().max(at);
             while let Some(place) = self.hedges.as_mut().and_then(|hedges| hedges.next(now)) {
-                let (Some(hedges), Some(slot)) = (&mut self.hedges, self.fan.at(place)) else { continue };
-                if hedges.again(place, slot.as_ref().get_ref(), now) {
+                let (Some(hedges), Some(leaf)) = (&mut self.hedges, self.leaves.get(place)) else { continue };
+                if hedges.again(place, leaf, now) {
                     self.visit(place, cx, sink)?;
                 }
             }
@@ -216,12 +262,27 @@ where
     }
 
     /// Asks those whose turn it is, and sees what they say at once.
-    #[inline(always)]
+    #[inline]
     fn start<T: Sink<S::Response, Kept = K>>(&mut self, cx: &mut Context<'_>, sink: &mut T) -> ControlFlow<End> {
         loop {
             while self.answers.len() - self.answered - self.failed < self.at_once && self.may_ask() {
-                let Some(leaf) = self.waiting.next() else { break };
-                self.ask(leaf, sink)?;
+                let Some(leaf) = self.leaves.get_mut(self.answers.len()) else { break };
+                let name = leaf.name.take().unwrap_or_else(|| "".into());
+                self.answers.push(Answer { name, reply: Reply::Unsent });
+                if let Some(error) = leaf.error.take() {
+                    self.pass(error, sink)?;
+                    continue;
+                }
+                if let Some((until, request)) = self.until.zip(leaf.request.as_mut()) {
+                    request.set_deadline(Deadline::at(until));
+                }
+                if let Some(hedges) = &mut self.hedges {
+                    hedges.start(leaf.request.as_ref());
+                }
+                if let Canary::First(within) = self.canary {
+                    self.canary = Canary::Asked(time::after(time::now(), within));
+                }
+                self.fan.put();
             }
             let Some(place) = self.fan.fresh() else { return Continue(()) };
             self.visit(place, cx, sink)?;
@@ -234,32 +295,14 @@ where
         !matches!(self.canary, Canary::Asked(_)) || self.answers.len() == self.failed
     }
 
-    #[inline(always)]
-    fn ask<T: Sink<S::Response, Kept = K>>(&mut self, leaf: Leaf<S, R>, sink: &mut T) -> ControlFlow<End> {
-        if let Canary::First(within) = self.canary {
-            self.canary = Canary::Asked(time::after(time::now(), within));
+    /// The leaf whose turn it is cannot be asked.
+    #[cold]
+    fn pass<T: Sink<S::Response, Kept = K>>(&mut self, error: Error, sink: &mut T) -> ControlFlow<End> {
+        if let Some(hedges) = &mut self.hedges {
+            hedges.start(None);
         }
-        let (place, Leaf { name, lease, call }) = (self.answers.len(), leaf);
-        self.answers.push(Answer { name, reply: Reply::Unsent });
-        match call {
-            Ok((service, mut request)) => {
-                if let Some(until) = self.until {
-                    request.set_deadline(Deadline::at(until));
-                }
-                if let Some(hedges) = &mut self.hedges {
-                    hedges.start(Some(&request));
-                }
-                self.fan.put(Call { lease, call: OnCall::new(service, request) });
-                Continue(())
-            }
-            Err(error) => {
-                if let Some(hedges) = &mut self.hedges {
-                    hedges.start(None);
-                }
-                self.fan.pass();
-                self.fail(place, error.unsent(), sink)
-            }
-        }
+        self.fan.put();
+        self.fail(self.answers.len() - 1, error.unsent(), sink)
     }
 
     /// Polls the leaf at this place.
@@ -270,17 +313,10 @@ where
         cx: &mut Context<'_>,
         sink: &mut T,
     ) -> ControlFlow<End> {
-        let hedges = &mut self.hedges;
-        let polled = self.fan.visit(place, cx, |mut slot, cx| {
-            if let Some(hedges) = hedges {
-                return hedges.poll(place, slot, cx);
-            }
-            let Some(call) = slot.as_mut().as_pin_mut() else { return Poll::Pending };
-            let polled = call.poll(cx);
-            if polled.is_ready() {
-                slot.set(None);
-            }
-            polled
+        let Some(leaf) = self.leaves.get_mut(place) else { return Continue(()) };
+        let polled = self.fan.visit(place, cx, |slot, cx| match &mut self.hedges {
+            None => first(leaf, slot, cx),
+            Some(hedges) => hedges.poll(place, leaf, slot, cx),
         });
         match polled {
             Some(Poll::Ready(Ok(response))) => self.answer(place, response, sink),
@@ -330,14 +366,14 @@ where
             && let Require::Coverage(coverage) = self.require
         {
             // how many leaves there are is known when the last branch has said so
-            if !over && self.answered + self.failed < self.leaves {
+            if !over && self.answered + self.failed < self.need.leaves {
                 return Continue(());
             }
-            let (tally, open) = (self.tally, self.leaves - self.answered - self.failed);
+            let (tally, open) = (self.tally, self.need.leaves - self.answered - self.failed);
             let enough = tally.answered >= coverage.of(tally.leaves() + open);
             return Break(if enough { End::Done } else { self.short(over) });
         }
-        match self.require.judge(self.leaves, self.answered, self.failed, over) {
+        match self.need.judge(self.answered, self.failed, over) {
             Verdict::Open => Continue(()),
             Verdict::Done => Break(End::Done),
             Verdict::Short => Break(self.short(over)),
@@ -384,6 +420,7 @@ where
                     hedges.close();
                 }
                 self.fan.clear();
+                self.leaves.iter_mut().for_each(|leaf| leaf.lease = Lease::none());
             };
             match end {
                 _ if late => attempt::time_out(over),
@@ -394,15 +431,16 @@ where
             let count = open.map(|answer| answer.reply = if late { Reply::Late } else { Reply::Dropped }).count();
             *(if late { &mut self.tally.late } else { &mut self.tally.dropped }) += count;
         }
-        self.tally.unsent += self.waiting.len();
-        list.extend(self.waiting.by_ref().map(|leaf| Answer { name: leaf.name, reply: Reply::Unsent }));
+        let unsent = self.leaves.split_off(list.len());
+        self.tally.unsent += unsent.len();
+        list.extend(unsent.into_iter().filter_map(|leaf| Some(Answer { name: leaf.name?, reply: Reply::Unsent })));
         Answers { list, tally: self.tally }
     }
 
     /// Why it was not reached.
     #[cold]
     pub(super) fn error(&self, end: End, answers: &Answers<K>) -> Error {
-        let needed = self.require.needs(self.leaves);
+        let needed = self.need.answers;
         let cause = self.last_failed.and_then(|place| match &answers.list.get(place)?.reply {
             Reply::Failed(error) => Some(error),
             _ => None,

@@ -28,23 +28,11 @@ impl<F> Fan<F> {
         Fan { slab: Slab::new(count), wakers, put: 0, visited: 0 }
     }
 
-    /// Puts one in, at the next place.
+    /// The next place is to be visited.
     #[inline(always)]
-    pub(super) fn put(&mut self, future: F) {
-        self.slab.put(self.put, future);
+    pub(super) fn put(&mut self) {
+        self.slab.put();
         self.put += 1;
-    }
-
-    /// Leaves the next place empty.
-    pub(super) fn pass(&mut self) {
-        self.slab.pass();
-        self.put += 1;
-    }
-
-    /// What is at this place.
-    #[inline(always)]
-    pub(super) fn at(&mut self, place: usize) -> Option<Pin<&mut Option<F>>> {
-        self.slab.at(place)
     }
 
     /// Drops all that are left.

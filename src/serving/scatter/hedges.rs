@@ -1,8 +1,11 @@
 //! Second attempts: of the leaves that are slow, elsewhere.
 
-use super::asking::Call;
+use super::{
+    asking::{self, Call},
+    leaves::Leaf,
+};
 use crate::{
-    base::{Error, Result, time, time::Instant},
+    base::{BoxError, Error, Result, time, time::Instant},
     layer::{
         Budget, HedgeLayer, Metadata,
         attempt::{self, Tried},
@@ -108,6 +111,7 @@ struct Spare<S: Service<R>, R> {
     second: Option<Second<S, R>>,
     /// The error of the first attempt, while the second goes on.
     failed: Option<Error>,
+    first_over: bool,
     over: bool,
 }
 
@@ -120,8 +124,8 @@ struct Second<S: Service<R>, R> {
 impl<S, R> Hedges<S, R>
 where
     S: Service<R> + Clone,
+    S::Error: Into<BoxError> + 'static,
     R: Metadata,
-    Call<S, R>: Future<Output = Result<S::Response>>,
 {
     /// For so many leaves, asked from now on.
     pub(super) fn new(hedging: Hedging, leaves: usize) -> Self {
@@ -138,6 +142,7 @@ where
             tried: Tried::default(),
             second: None,
             failed: None,
+            first_over: false,
             over: false,
         });
     }
@@ -160,29 +165,31 @@ where
     }
 
     /// Asks this leaf again, if the budgets allow it. Whether it does.
-    pub(super) fn again(&mut self, place: usize, first: &Option<Call<S, R>>, now: Instant) -> bool {
-        let (Some(spare), Some(first)) = (self.list.get_mut(place), first) else { return false };
+    pub(super) fn again(&mut self, place: usize, leaf: &Leaf<S, R>, now: Instant) -> bool {
+        let Some(spare) = self.list.get_mut(place) else { return false };
         let Some(request) = spare.request.take() else { return false };
         let Some(paid) = self.hedging.pay(now) else { return false };
-        let call = Box::pin(first.again(request));
+        let Some(call) = Call::again(leaf, request).map(Box::pin) else { return false };
         spare.second = Some(Second { call, start: now, paid: Some(paid) });
         true
     }
 
     /// Polls both attempts at this leaf. What it answers is the first success, or the first attempt's failure where both
     /// fail.
+    #[inline(never)]
     pub(super) fn poll(
         &mut self,
         place: usize,
-        mut first: Pin<&mut Option<Call<S, R>>>,
+        leaf: &mut Leaf<S, R>,
+        mut slot: Pin<&mut Option<S::Future>>,
         cx: &mut Context<'_>,
     ) -> Poll<Result<S::Response>> {
         let Hedges { hedging, list, .. } = self;
         let Some(spare) = list.get_mut(place).filter(|spare| !spare.over) else { return Poll::Pending };
-        if let Some(call) = first.as_mut().as_pin_mut()
-            && let Poll::Ready(result) = spare.tried.follow(|| call.poll(cx))
+        if !spare.first_over
+            && let Poll::Ready(result) = spare.tried.follow(|| asking::first(leaf, slot.as_mut(), cx))
         {
-            first.set(None);
+            spare.first_over = true;
             let now = time::now();
             record(hedging, &result, spare.start, now);
             match (result, spare.second.is_some()) {
@@ -201,19 +208,18 @@ where
         paid::has_left(&mut second.paid, !result.as_ref().is_err_and(Error::is_unsent));
         spare.second = None;
         let result = match result {
-            Err(error) => match spare.failed.take() {
+            Err(_) => match spare.failed.take() {
                 Some(first) => Err(first),
-                None if first.is_none() => Err(error),
                 None => return Poll::Pending, // the first attempt goes on
             },
             Ok(response) => {
                 if let Hedging::Slow(layer) = hedging {
                     layer.won();
-                    if first.is_some() {
+                    if !spare.first_over {
                         layer.record(now.saturating_duration_since(spare.start), now);
                     }
                 }
-                attempt::supersede(|| first.set(None));
+                attempt::supersede(|| asking::give_up(leaf, slot));
                 Ok(response)
             }
         };

@@ -3,7 +3,6 @@
 use super::super::{
     Endpoints, Lease,
     load::{Watch, state},
-    snapshot::{About, Endpoint},
 };
 use crate::{
     base::{Error, Kind, Result, sync::Lock},
@@ -13,29 +12,38 @@ use std::{fmt, sync::Arc};
 use tower::Service;
 
 /// One of those that a request goes to.
+///
+/// It stays where it is while the request is under way; only what its service makes of its request is pinned elsewhere.
 #[derive(Debug)]
 #[must_use]
 pub struct Leaf<S, Req> {
-    pub(super) name: Arc<str>,
+    /// Taken by the answer.
+    pub(super) name: Option<Arc<str>>,
     pub(super) lease: Lease,
-    pub(super) call: Result<(S, Req)>,
+    /// None where it is known not to answer.
+    pub(super) service: Option<S>,
+    /// Taken by the call.
+    pub(super) request: Option<Req>,
+    pub(super) error: Option<Error>,
 }
 
 impl<S, Req> Leaf<S, Req> {
     /// A leaf of this name: the service, which need not be ready, and what it is asked.
     #[inline]
     pub fn new(name: impl Into<Arc<str>>, service: S, request: Req) -> Self {
-        Leaf { name: name.into(), lease: Lease::none(), call: Ok((service, request)) }
+        let (name, lease) = (Some(name.into()), Lease::none());
+        Leaf { name, lease, service: Some(service), request: Some(request), error: None }
     }
 
     /// A leaf that is known not to answer. It counts as one that failed.
     pub fn failed(name: impl Into<Arc<str>>, error: Error) -> Self {
-        Leaf { name: name.into(), lease: Lease::none(), call: Err(error) }
+        let name = Some(name.into());
+        Leaf { name, lease: Lease::none(), service: None, request: None, error: Some(error) }
     }
 
     /// The leaf's name.
     pub fn name(&self) -> &str {
-        &self.name
+        self.name.as_deref().unwrap_or_default()
     }
 }
 
@@ -99,30 +107,31 @@ where
         let current = self.current();
         let mut leaves = Vec::with_capacity(current.list.len());
         for (endpoint, about) in current.list.iter().zip(&current.about) {
-            if !about.draining && about.attributes.weight > 0 {
-                leaves.push(leaf(endpoint, about, || request.repeat())?);
+            if about.draining || about.attributes.weight == 0 {
+                continue;
             }
+            let (name, state) = (endpoint.cell.key().clone(), endpoint.cell.state());
+            if !about.attributes.ready || state & state::UNREADY != 0 {
+                leaves.push(Leaf::failed(name, Error::new(Kind::Unavailable, "it is not ready").unsent()));
+                continue;
+            }
+            let request = request.repeat();
+            if request.is_none() {
+                return Err(Error::new(Kind::Invalid, "scatter: this request cannot be sent to several").unsent());
+            }
+            leaves.push(Leaf {
+                name: Some(name),
+                lease: Lease::new(&endpoint.cell, Watch::least(&endpoint.cell)),
+                service: Some(endpoint.service.clone()),
+                request,
+                error: None,
+            });
         }
         if leaves.is_empty() {
             return Err(Error::new(Kind::Unavailable, "it has no endpoints").at(self.name_shared()).unsent());
         }
         Ok(leaves)
     }
-}
-
-#[inline(always)]
-fn leaf<S: Clone, Req>(
-    endpoint: &Endpoint<S>,
-    about: &About,
-    request: impl FnOnce() -> Option<Req>,
-) -> Result<Leaf<S, Req>> {
-    let name = endpoint.cell.key().clone();
-    if !about.attributes.ready || endpoint.cell.state() & state::UNREADY != 0 {
-        return Ok(Leaf::failed(name, Error::new(Kind::Unavailable, "it is not ready").unsent()));
-    }
-    let once = || Error::new(Kind::Invalid, "scatter: this request cannot be sent to several").unsent();
-    let call = Ok((endpoint.service.clone(), request().ok_or_else(once)?));
-    Ok(Leaf { name, lease: Lease::new(&endpoint.cell, Watch::least(&endpoint.cell)), call })
 }
 
 /// Parts of the work, for identical replicas: a function cuts the request, and each part goes to a clone of one service,

@@ -3,8 +3,8 @@
 use crate::base::{Error, Kind, Result};
 use std::fmt;
 
-/// Millionths.
-const ALL: u64 = 1_000_000;
+/// Billionths, cut off: two thirds of three is two.
+const ALL: u64 = 1_000_000_000;
 
 /// What a request to many leaves needs, to be answered.
 ///
@@ -44,7 +44,7 @@ pub struct Coverage(Floor);
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Floor {
     Count(usize),
-    /// In millionths.
+    /// In billionths.
     Part(u64),
 }
 
@@ -55,7 +55,7 @@ impl Coverage {
     /// [`Kind::Invalid`] for any other part.
     pub fn fraction(part: f64) -> Result<Self> {
         if (0.0..=1.0).contains(&part) {
-            return Ok(Coverage(Floor::Part((part * ALL as f64).round() as u64)));
+            return Ok(Coverage(Floor::Part((part * ALL as f64) as u64)));
         }
         Err(Error::new(Kind::Invalid, format!("scatter: the coverage must be from 0 to 1, not {part}")))
     }
@@ -112,14 +112,30 @@ impl Require {
         }
     }
 
-    /// Of so many leaves, so many have answered and so many failed; `over`: nobody is waited for any more.
+    /// The same as a number, for requests to this many leaves.
     #[inline]
-    pub(super) fn judge(self, leaves: usize, answered: usize, failed: usize, over: bool) -> Verdict {
-        let needs = self.needs(leaves);
-        let over = over || answered + failed == leaves;
-        if answered >= needs && (over || !matches!(self, Require::Coverage(_))) {
+    pub(super) fn need(self, leaves: usize) -> Need {
+        Need { leaves, answers: self.needs(leaves), waits: matches!(self, Require::Coverage(_)) }
+    }
+}
+
+/// What one request needs.
+#[derive(Clone, Copy)]
+pub(super) struct Need {
+    pub(super) leaves: usize,
+    pub(super) answers: usize,
+    /// Whether it takes what it can get until all have ended.
+    waits: bool,
+}
+
+impl Need {
+    /// So many have answered and so many failed; `over`: nobody is waited for any more.
+    #[inline(always)]
+    pub(super) fn judge(self, answered: usize, failed: usize, over: bool) -> Verdict {
+        let over = over || answered + failed == self.leaves;
+        if answered >= self.answers && (over || !self.waits) {
             Verdict::Done
-        } else if over || leaves - failed < needs {
+        } else if over || self.leaves - failed < self.answers {
             Verdict::Short
         } else {
             Verdict::Open
@@ -162,7 +178,7 @@ mod tests {
                         let (well, badly) = futures(require, leaves, answered, failed);
                         let ended = answered + failed == leaves;
                         let waits = matches!(require, Require::Coverage(_)) && !ended;
-                        let verdict = require.judge(leaves, answered, failed, false);
+                        let verdict = require.need(leaves).judge(answered, failed, false);
                         let expected = match (well, badly) {
                             (false, _) => Verdict::Short,
                             (true, false) if !waits => Verdict::Done,
@@ -171,7 +187,7 @@ mod tests {
                         let at = (require, leaves, answered, failed);
                         assert_eq!(verdict, expected, "{at:?}");
                         seen[verdict as usize] += 1;
-                        let over = require.judge(leaves, answered, failed, true);
+                        let over = require.need(leaves).judge(answered, failed, true);
                         let enough = !badly || futures(require, leaves, answered, leaves - answered).0;
                         assert_eq!(over, if enough { Verdict::Done } else { Verdict::Short }, "{at:?} over");
                     }
@@ -201,7 +217,7 @@ mod tests {
                 } else {
                     failed += 1
                 }
-                let verdict = require.judge(leaves, answered, failed, false);
+                let verdict = require.need(leaves).judge(answered, failed, false);
                 match decided {
                     None if verdict != Verdict::Open => decided = Some(verdict),
                     Some(before) => assert_eq!(verdict, before, "{require:?} of {leaves} at {step}"),
@@ -218,6 +234,12 @@ mod tests {
             for percent in 0..=100 {
                 let coverage = Coverage::fraction(percent as f64 / 100.0).unwrap();
                 assert_eq!(coverage.of(leaves), (percent * leaves).div_ceil(100), "{percent} % of {leaves}");
+            }
+        }
+        for leaves in 1..300 {
+            for answered in 0..=leaves {
+                let part = answered as f64 / leaves as f64;
+                assert_eq!(Coverage::fraction(part).unwrap().of(leaves), answered, "{answered} of {leaves}");
             }
         }
         for wrong in [-0.1, 1.1, f64::NAN, f64::INFINITY] {

@@ -67,8 +67,9 @@ fn leaf(number: usize, does: Does, log: &Log) -> Boxed {
     let log = log.clone();
     BoxCloneSyncService::new(service_fn(move |_: Request<u32>| {
         log.say(format!("asked {number}"));
-        let mut under_way = UnderWay(Some(log.clone()));
+        let under_way = UnderWay(Some(log.clone()));
         async move {
+            let mut under_way = under_way;
             match does.after {
                 Some(after) => time::sleep(MILLI * after as u32).await,
                 None => std::future::pending().await,
@@ -120,7 +121,11 @@ fn expected(script: &[Does], require: Require, within: u64) -> (u64, bool, Tally
             Tally { answered, failed, late, dropped, unsent: 0 }
         };
         for does in script.iter().filter(|does| does.after == Some(at)) {
-            if does.well { answered += 1 } else { failed += 1 }
+            if does.well {
+                answered += 1
+            } else {
+                failed += 1
+            }
             if let Some(well) = verdict(answered, failed, false) {
                 return (at, well, tally(answered, failed, false));
             }
@@ -202,7 +207,13 @@ async fn k_of_n_returns_at_the_kth_success_cancels_the_rest_within_one_poll_and_
                 }
             }
         }
-        seen[if well { 0 } else if tally.late > 0 { 1 } else { 2 }] += 1;
+        seen[if well {
+            0
+        } else if tally.late > 0 {
+            1
+        } else {
+            2
+        }] += 1;
     }
     assert!(seen.iter().all(|count| *count > 100), "{seen:?}");
 }
@@ -215,16 +226,10 @@ async fn what_cannot_be_reached_fails_at_once_and_says_what_is_missing() {
     let start = time::now();
     let error = scatter.call(request()).await.unwrap_err();
     assert!(start.elapsed() <= 4 * MILLI);
-    assert_eq!(
-        error.to_string(),
-        "unavailable: scatter: 4 leaves were needed: 1 of 5 answered, 2 failed, 2 dropped"
-    );
+    assert_eq!(error.to_string(), "unavailable: scatter: 4 leaves were needed: 1 of 5 answered, 2 failed, 2 dropped");
     let shortfall = shortfall(&error);
     let failed: Vec<String> = shortfall.failed.iter().map(|(name, error)| format!("{name} {error}")).collect();
-    assert_eq!(
-        failed,
-        ["leaf-1 leaf-1: unavailable: no disk", "leaf-2 leaf-2: unavailable: no disk"],
-    );
+    assert_eq!(failed, ["leaf-1 leaf-1: unavailable: no disk", "leaf-2 leaf-2: unavailable: no disk"],);
     assert!(error.is_retryable() && !error.is_unsent());
 }
 
@@ -377,10 +382,13 @@ async fn a_fold_takes_answers_as_they_come_and_may_stop() {
     assert_eq!(all.value, [("leaf-1".to_owned(), 1), ("leaf-3".to_owned(), 3)]);
     assert_eq!((all.tally.to_string().as_str(), all.failed.len()), ("2 of 5 answered, 1 failed, 2 late", 1));
     let start = time::now();
-    let first = scatter.fold(|| None, |found, _, number: usize| {
-        *found = Some(number);
-        ControlFlow::Break(())
-    });
+    let first = scatter.fold(
+        || None,
+        |found, _, number: usize| {
+            *found = Some(number);
+            ControlFlow::Break(())
+        },
+    );
     let first = first.clone().call(request()).await.unwrap();
     assert_eq!(first.tally.to_string(), "1 of 5 answered, 1 failed, 3 dropped");
     assert!(first.value == Some(1) && start.elapsed() <= 11 * MILLI);
@@ -443,16 +451,18 @@ async fn trees_add_up_exactly_whatever_is_late_or_failed_in_them() {
             let (failed, late) = (count(|does| !does.well), count(|does| does.well && does.after > Some(41)));
             let needed = Coverage::fraction(0.6).unwrap();
             // a branch that falls short is lost as a whole
-            sum = sum + match answered >= needed.of(script.len()) {
-                true => Tally { answered, failed, late, ..Tally::default() },
-                false => Tally { failed: script.len(), ..Tally::default() },
-            };
+            sum = sum
+                + match answered >= needed.of(script.len()) {
+                    true => Tally { answered, failed, late, ..Tally::default() },
+                    false => Tally { failed: script.len(), ..Tally::default() },
+                };
             let inner = Scatter::new(set(&script, &Log::default())).require(needed);
             let inner = inner.gather(|answers: Answers<usize>| answers.into_values().count());
             branches.insert(branch.to_string(), inner);
         }
         let tree = Scatter::new(branches).require(Coverage::count(0)).within(41 * MILLI);
-        let mut tree = tree.gather(|counts: Answers<Gathered<usize>>| counts.into_values().map(|count| count.value).sum()).tree();
+        let mut tree =
+            tree.gather(|counts: Answers<Gathered<usize>>| counts.into_values().map(|count| count.value).sum()).tree();
         let gathered: Gathered<usize> = tree.call(request()).await.unwrap();
         assert_eq!((gathered.tally, gathered.value), (sum, sum.answered), "round {round}");
         partial += usize::from(sum.late > 0 && sum.answered > 0);
@@ -500,9 +510,8 @@ async fn parts_of_the_work_go_to_identical_replicas_and_come_back_in_order() {
             }),
         );
     }
-    let cut = |all: Request<Vec<u32>>| {
-        all.message().chunks(10).map(|part| Request::new(part.to_vec())).collect::<Vec<_>>()
-    };
+    let cut =
+        |all: Request<Vec<u32>>| all.message().chunks(10).map(|part| Request::new(part.to_vec())).collect::<Vec<_>>();
     let mut doubled = Scatter::new(Parts::new(workers, cut));
     for count in [1, 10, 11, 95] {
         let answers = doubled.call(Request::new((0..count).collect())).await.unwrap();

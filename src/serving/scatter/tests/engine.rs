@@ -11,8 +11,13 @@ use std::{
 fn told<const BYTES: usize>(
     channels: Vec<oneshot::Receiver<u32>>,
     polls: Arc<AtomicU32>,
-) -> Scatter<impl Leaves<Request<u32>, Service = impl Service<Request<u32>, Response = u32, Error = Error> + Clone, Request = Request<u32>> + Clone>
-{
+) -> Scatter<
+    impl Leaves<
+        Request<u32>,
+        Service = impl Service<Request<u32>, Response = u32, Error = Error, Future: Send + 'static> + Clone + Send + 'static,
+        Request = Request<u32>,
+    > + Clone,
+> {
     let channels = Arc::new(Lock::new(channels.into_iter().map(Some).collect::<Vec<_>>()));
     let leaf = service_fn(move |place: Request<u32>| {
         let mut channel = channels.lock()[*place.message() as usize].take().unwrap();
@@ -171,7 +176,9 @@ async fn more_leaves_than_tokio_polls_in_one_turn_all_answer() {
             let gate = gate.clone();
             let service = service_fn(move |_: Request<u32>| {
                 let gate = gate.clone();
-                async move { gate.acquire().await.map(|_| number).map_err(|error| Error::new(Kind::Closed, "").because(error)) }
+                async move {
+                    gate.acquire().await.map(|_| number).map_err(|error| Error::new(Kind::Closed, "").because(error))
+                }
             });
             endpoints.insert(number.to_string(), service);
         }
