@@ -92,7 +92,7 @@ use asking::{Asking, End, Sink};
 ///
 /// Who asks a hundred leaves gets the slowest of a hundred answers: where one in a hundred takes a second, 63 % of such
 /// requests do (Dean and Barroso, *The Tail at Scale*, 2013). Here a hundred leaves of three replicas each, every replica a
-/// server with one line, whose answers take 5 ms, one in a hundred a second; 2,000 requests in virtual time:
+/// worker with a line, whose answers take 5 ms, one in a hundred a second; a thousand requests, 30 a second, in virtual time:
 ///
 /// ```text
 #[doc = include_str!("scatter/stragglers.txt")]
@@ -388,6 +388,7 @@ impl<T, G: Gather<T>> Sink<T> for Gathering<'_, T, G> {
     type Kept = G::Kept;
 
     const DEEP: bool = G::DEEP;
+    const KEEPS: bool = G::KEEPS;
 
     #[inline(always)]
     fn answered(&mut self, name: &Arc<str>, answer: T) -> (Tally, ControlFlow<G::Kept, G::Kept>) {
@@ -416,7 +417,7 @@ where
         };
         let mut gathering = Gathering { gather: &*this.gather, state };
         let end = ready!(asking.poll(this.timer, cx, &mut gathering));
-        let answers = asking.close(end);
+        let answers = asking.close::<Gathering<'_, S::Response, G>>(end);
         let result = match (end, this.state.take()) {
             (End::Done, Some(state)) => Ok(this.gather.finish(state, answers)),
             (end, _) => Err(asking.error(end, &answers)),

@@ -67,7 +67,11 @@ where
                 this.lease.settle(Outcome::Success);
                 Poll::Ready(Ok(response))
             }
-            Err(error) => Poll::Ready(Err(failed(this.lease, error))),
+            Err(error) => {
+                let error = adopt(error);
+                this.lease.settle(Outcome::of(&error));
+                Poll::Ready(Err(error))
+            }
         }
     }
 }
@@ -88,37 +92,41 @@ where
     {
         if let Err(error) = ready!(service.poll_ready(cx)) {
             leaf.request = None;
-            return Poll::Ready(Err(failed(&mut leaf.lease, error)));
+            return Poll::Ready(Err(adopt(error)));
         }
         if let Some(request) = leaf.request.take() {
             slot.set(Some(service.call(request)));
         }
     }
-    let Some(future) = slot.as_mut().as_pin_mut() else { return Poll::Pending };
-    match ready!(future.poll(cx)) {
-        Ok(response) => {
-            slot.set(None);
-            leaf.lease.settle(Outcome::Success);
-            Poll::Ready(Ok(response))
-        }
-        Err(error) => {
-            slot.set(None);
-            Poll::Ready(Err(failed(&mut leaf.lease, error)))
-        }
-    }
+    let Some(future) = slot.as_mut().as_pin_mut() else { return known(leaf) };
+    let result = ready!(future.poll(cx));
+    slot.set(None);
+    Poll::Ready(result.map_err(adopt))
+}
+
+/// Of a leaf that is not under way: it is over, or known not to answer.
+#[cold]
+fn known<S, R, T>(leaf: &mut Leaf<S, R>) -> Poll<Result<T>> {
+    leaf.error.take().map_or(Poll::Pending, |error| Poll::Ready(Err(error.unsent())))
 }
 
 #[cold]
-fn failed<E: Into<BoxError> + 'static>(lease: &mut Lease, error: E) -> Error {
-    let error = Error::adopt(error, Kind::Failed);
-    lease.settle(Outcome::of(&error));
-    error
+fn adopt<E: Into<BoxError> + 'static>(error: E) -> Error {
+    Error::adopt(error, Kind::Failed)
+}
+
+/// The first attempt at a leaf has failed.
+#[cold]
+pub(super) fn settle<S, R>(leaf: &mut Leaf<S, R>, error: &Error) {
+    leaf.keep_name();
+    leaf.lease.settle(Outcome::of(error));
 }
 
 /// Gives up the first attempt at a leaf.
 pub(super) fn give_up<S: Service<R>, R>(leaf: &mut Leaf<S, R>, mut slot: Pin<&mut Option<S::Future>>) {
     slot.set(None);
     leaf.request = None;
+    leaf.keep_name();
     leaf.lease = Lease::none();
 }
 
@@ -129,6 +137,8 @@ pub(super) trait Sink<T> {
 
     /// Whether an answer stands for more leaves than one.
     const DEEP: bool;
+    /// Whether it wants to know of each leaf by name in the end, and not only of those that failed.
+    const KEEPS: bool;
 
     /// An answer; how many leaves it covers. A break says that no more are needed.
     fn answered(&mut self, name: &Arc<str>, answer: T) -> (Tally, ControlFlow<Self::Kept, Self::Kept>);
@@ -164,14 +174,15 @@ enum Canary {
 pub(super) struct Asking<S: Service<R>, R, K> {
     fan: Fan<S::Future>,
     leaves: Vec<Leaf<S, R>>,
-    /// Of those that have been asked.
-    answers: Vec<Answer<K>>,
+    replies: Vec<Reply<K>>,
+    asked: usize,
     hedges: Option<Box<Hedges<S, R>>>,
     tally: Tally,
     need: Need,
     answered: usize,
     failed: usize,
-    last_failed: Option<usize>,
+    /// The last failure.
+    cause: Option<Error>,
     /// Time is up.
     over: bool,
     require: Require,
@@ -193,14 +204,15 @@ where
         let hedges = plan.hedging.clone().map(|hedging| Box::new(Hedges::new(hedging, count)));
         Asking {
             fan: Fan::new(count),
-            answers: Vec::with_capacity(count),
+            replies: (0..count).map(|_| Reply::Unsent).collect(),
+            asked: 0,
             hedges,
             tally: Tally::default(),
             need: plan.require.need(count),
             leaves,
             answered: 0,
             failed: 0,
-            last_failed: None,
+            cause: None,
             over: false,
             require: plan.require,
             until,
@@ -265,44 +277,44 @@ where
     #[inline]
     fn start<T: Sink<S::Response, Kept = K>>(&mut self, cx: &mut Context<'_>, sink: &mut T) -> ControlFlow<End> {
         loop {
-            while self.answers.len() - self.answered - self.failed < self.at_once && self.may_ask() {
-                let Some(leaf) = self.leaves.get_mut(self.answers.len()) else { break };
-                let name = leaf.name.take().unwrap_or_else(|| "".into());
-                self.answers.push(Answer { name, reply: Reply::Unsent });
-                if let Some(error) = leaf.error.take() {
-                    self.pass(error, sink)?;
-                    continue;
-                }
-                if let Some((until, request)) = self.until.zip(leaf.request.as_mut()) {
-                    request.set_deadline(Deadline::at(until));
-                }
-                if let Some(hedges) = &mut self.hedges {
-                    hedges.start(leaf.request.as_ref());
-                }
-                if let Canary::First(within) = self.canary {
-                    self.canary = Canary::Asked(time::after(time::now(), within));
-                }
-                self.fan.put();
-            }
+            self.ask();
             let Some(place) = self.fan.fresh() else { return Continue(()) };
             self.visit(place, cx, sink)?;
         }
     }
 
-    /// Whether nothing but the limit holds back the next leaf.
+    /// Asks as many as may be asked now.
     #[inline(always)]
-    fn may_ask(&self) -> bool {
-        !matches!(self.canary, Canary::Asked(_)) || self.answers.len() == self.failed
+    fn ask(&mut self) {
+        let open = self.asked - self.answered - self.failed;
+        let mut now = (self.need.leaves - self.asked).min(self.at_once.saturating_sub(open));
+        match self.canary {
+            Canary::Off => {}
+            Canary::Asked(_) if open > 0 => return,
+            Canary::Asked(_) => now = now.min(1),
+            Canary::First(within) => {
+                now = 1;
+                self.canary = Canary::Asked(time::after(time::now(), within));
+            }
+        }
+        if self.until.is_some() || self.hedges.is_some() {
+            self.prepare(now);
+        }
+        self.fan.put(now);
+        self.asked += now;
     }
 
-    /// The leaf whose turn it is cannot be asked.
-    #[cold]
-    fn pass<T: Sink<S::Response, Kept = K>>(&mut self, error: Error, sink: &mut T) -> ControlFlow<End> {
-        if let Some(hedges) = &mut self.hedges {
-            hedges.start(None);
+    /// Tells so many leaves when they must have answered, and what else is kept of them.
+    #[inline(never)]
+    fn prepare(&mut self, count: usize) {
+        for leaf in self.leaves.iter_mut().skip(self.asked).take(count) {
+            if let Some((until, request)) = self.until.zip(leaf.request.as_mut()) {
+                request.set_deadline(Deadline::at(until));
+            }
+            if let Some(hedges) = &mut self.hedges {
+                hedges.start(leaf.request.as_ref());
+            }
         }
-        self.fan.put();
-        self.fail(self.answers.len() - 1, error.unsent(), sink)
     }
 
     /// Polls the leaf at this place.
@@ -332,28 +344,46 @@ where
         response: S::Response,
         sink: &mut T,
     ) -> ControlFlow<End> {
-        let Some(answer) = self.answers.get_mut(place) else { return Continue(()) };
-        let (tally, kept) = sink.answered(&answer.name, response);
+        let (Some(leaf), Some(reply)) = (self.leaves.get_mut(place), self.replies.get_mut(place)) else {
+            return Continue(());
+        };
+        let (tally, kept) = match leaf.shared_name() {
+            Some(name) => sink.answered(name, response),
+            None => sink.answered(&Arc::from(""), response),
+        };
+        if T::KEEPS {
+            leaf.keep_name();
+        }
+        leaf.lease.settle(Outcome::Success);
         self.answered += 1;
-        self.tally = self.tally + tally;
+        if T::DEEP {
+            self.tally = self.tally + tally;
+        }
         self.canary = Canary::Off;
         let (kept, enough) = match kept {
             Continue(kept) => (kept, false),
             Break(kept) => (kept, true),
         };
-        answer.reply = Reply::Answered(kept);
+        *reply = Reply::Answered(kept);
         if enough { Break(End::Done) } else { self.judge::<T>(false) }
     }
 
     #[cold]
     fn fail<T: Sink<S::Response, Kept = K>>(&mut self, place: usize, error: Error, sink: &mut T) -> ControlFlow<End> {
-        let Some(answer) = self.answers.get_mut(place) else { return Continue(()) };
-        let error = error.at(answer.name.clone());
-        self.tally = self.tally + sink.failed(&answer.name, &error);
+        let (Some(leaf), Some(reply)) = (self.leaves.get_mut(place), self.replies.get_mut(place)) else {
+            return Continue(());
+        };
+        settle(leaf, &error);
+        let name = leaf.shared_name().cloned().unwrap_or_else(|| Arc::from(""));
+        let error = error.at(name.clone());
+        let tally = sink.failed(&name, &error);
+        if T::DEEP {
+            self.tally = self.tally + tally;
+        }
         self.failed += 1;
-        self.last_failed = Some(place);
+        self.cause = Some(error.clone());
         let unsent = error.is_unsent();
-        answer.reply = Reply::Failed(error);
+        *reply = Reply::Failed(error);
         self.judge::<T>(false)?;
         // what never left says nothing of the request: the next leaf is the canary
         if !unsent && matches!(self.canary, Canary::Asked(_)) { Break(End::Canary) } else { Continue(()) }
@@ -389,7 +419,7 @@ where
     fn last_call<T: Sink<S::Response, Kept = K>>(&mut self, cx: &mut Context<'_>, sink: &mut T) -> ControlFlow<End> {
         self.over = true;
         let _last = LastCall::begin();
-        for place in 0..self.answers.len() {
+        for place in 0..self.asked {
             self.visit(place, cx, sink)?;
         }
         self.judge::<T>(true)?;
@@ -411,10 +441,23 @@ where
     }
 
     /// Gives up all that is open, and tells what became of each leaf.
-    pub(super) fn close(&mut self, end: End) -> Answers<K> {
+    pub(super) fn close<T: Sink<S::Response, Kept = K>>(&mut self, end: End) -> Answers<K> {
         let late = self.over || end == End::Canary;
-        let mut list = std::mem::take(&mut self.answers);
-        if self.answered + self.failed < list.len() {
+        let open = self.asked - self.answered - self.failed;
+        if !T::DEEP {
+            (self.tally.answered, self.tally.failed) = (self.answered, self.failed);
+        }
+        self.tally.unsent = self.need.leaves - self.asked;
+        if open > 0 {
+            *(if late { &mut self.tally.late } else { &mut self.tally.dropped }) = open;
+            let given_up = || if late { Reply::Late } else { Reply::Dropped };
+            let unanswered = self.replies.iter_mut().take(self.asked).filter(|reply| matches!(reply, Reply::Unsent));
+            unanswered.for_each(|reply| *reply = given_up());
+        }
+        if T::KEEPS {
+            self.leaves.iter_mut().for_each(Leaf::keep_name);
+        }
+        if open > 0 || self.tally.unsent > 0 {
             let mut over = || {
                 if let Some(hedges) = &mut self.hedges {
                     hedges.close();
@@ -427,43 +470,36 @@ where
                 End::Done => attempt::supersede(over),
                 _ => over(),
             }
-            let open = list.iter_mut().filter(|answer| matches!(answer.reply, Reply::Unsent));
-            let count = open.map(|answer| answer.reply = if late { Reply::Late } else { Reply::Dropped }).count();
-            *(if late { &mut self.tally.late } else { &mut self.tally.dropped }) += count;
         }
-        let unsent = self.leaves.split_off(list.len());
-        self.tally.unsent += unsent.len();
-        list.extend(unsent.into_iter().filter_map(|leaf| Some(Answer { name: leaf.name?, reply: Reply::Unsent })));
+        let list = if T::KEEPS || self.failed > 0 {
+            let (leaves, replies) = (std::mem::take(&mut self.leaves), std::mem::take(&mut self.replies));
+            let answers = leaves.into_iter().zip(replies);
+            let told = answers.filter(|(_, reply)| T::KEEPS || matches!(reply, Reply::Failed(_)));
+            told.filter_map(|(leaf, reply)| Some(Answer { name: leaf.name?, reply })).collect()
+        } else {
+            Vec::new()
+        };
         Answers { list, tally: self.tally }
     }
 
     /// Why it was not reached.
     #[cold]
     pub(super) fn error(&self, end: End, answers: &Answers<K>) -> Error {
-        let needed = self.need.answers;
-        let cause = self.last_failed.and_then(|place| match &answers.list.get(place)?.reply {
-            Reply::Failed(error) => Some(error),
-            _ => None,
-        });
-        let (kind, message) = match (end, cause) {
+        let (needed, tally) = (self.need.answers, answers.tally);
+        let (kind, message) = match (end, &self.cause) {
             (End::Canary, Some(error)) => (error.kind(), "the canary failed, and the others were not asked".into()),
             (End::Canary, None) => (Kind::Timeout, "the canary was silent, and the others were not asked".into()),
             (End::Late, _) | (_, None) => (Kind::Timeout, format!("{needed} leaves were needed by the deadline")),
             (_, Some(error)) => (error.kind(), format!("{needed} leaves were needed")),
         };
-        let mut error = Error::new(kind, format!("scatter: {message}: {}", answers.tally));
-        if let Some(wait) = cause.filter(|_| end != End::Late).and_then(Error::retry_after) {
+        let mut error = Error::new(kind, format!("scatter: {message}: {tally}"));
+        if let Some(wait) = self.cause.as_ref().filter(|_| end != End::Late).and_then(Error::retry_after) {
             error = error.after(wait);
         }
-        let sent = |answer: &Answer<K>| match &answer.reply {
-            Reply::Failed(error) => !error.is_unsent(),
-            Reply::Unsent => false,
-            _ => true,
-        };
-        if !answers.list.iter().any(sent) {
+        if tally.answered + tally.late + tally.dropped == 0 && answers.failed().all(|(_, error)| error.is_unsent()) {
             error = error.unsent();
         }
-        error.because(Shortfall { tally: answers.tally, needed, failed: answers.failures() })
+        error.because(Shortfall { tally, needed, failed: answers.failures() })
     }
 }
 

@@ -28,11 +28,11 @@ impl<F> Fan<F> {
         Fan { slab: Slab::new(count), wakers, put: 0, visited: 0 }
     }
 
-    /// The next place is to be visited.
+    /// So many more places are to be visited.
     #[inline(always)]
-    pub(super) fn put(&mut self) {
-        self.slab.put();
-        self.put += 1;
+    pub(super) fn put(&mut self, count: usize) {
+        self.slab.put(count);
+        self.put += count;
     }
 
     /// Drops all that are left.

@@ -16,6 +16,8 @@ pub trait Gather<T> {
 
     /// Whether an answer stands for more leaves than one.
     const DEEP: bool = false;
+    /// Whether [`finish`](Self::finish) is told of each leaf, and not only of those that failed.
+    const KEEPS: bool = true;
 
     /// Before the first answer.
     fn begin(&self) -> Self::State;
@@ -96,6 +98,8 @@ where
     type Kept = ();
     type Output = Gathered<A>;
 
+    const KEEPS: bool = false;
+
     fn begin(&self) -> A {
         (self.init)()
     }
@@ -120,6 +124,7 @@ impl<T: Covered, G: Gather<T>> Gather<T> for Tree<G> {
     type Output = G::Output;
 
     const DEEP: bool = true;
+    const KEEPS: bool = G::KEEPS;
 
     fn begin(&self) -> G::State {
         self.0.begin()

@@ -193,7 +193,10 @@ where
             let now = time::now();
             record(hedging, &result, spare.start, now);
             match (result, spare.second.is_some()) {
-                (Err(error), true) => spare.failed = Some(error),
+                (Err(error), true) => {
+                    asking::settle(leaf, &error);
+                    spare.failed = Some(error);
+                }
                 (result, _) => return Poll::Ready(spare.end(hedging, result, now)),
             }
         }

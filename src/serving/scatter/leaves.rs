@@ -17,7 +17,7 @@ use tower::Service;
 #[derive(Debug)]
 #[must_use]
 pub struct Leaf<S, Req> {
-    /// Taken by the answer.
+    /// None where it is that of the lease.
     pub(super) name: Option<Arc<str>>,
     pub(super) lease: Lease,
     /// None where it is known not to answer.
@@ -43,7 +43,19 @@ impl<S, Req> Leaf<S, Req> {
 
     /// The leaf's name.
     pub fn name(&self) -> &str {
-        self.name.as_deref().unwrap_or_default()
+        self.shared_name().map_or("", |name| name)
+    }
+
+    #[inline(always)]
+    pub(super) fn shared_name(&self) -> Option<&Arc<str>> {
+        self.name.as_ref().or_else(|| Some(self.lease.cell()?.key()))
+    }
+
+    /// The name is its own from now on: the lease is about to end.
+    pub(super) fn keep_name(&mut self) {
+        if self.name.is_none() {
+            self.name = self.shared_name().cloned();
+        }
     }
 }
 
@@ -110,8 +122,8 @@ where
             if about.draining || about.attributes.weight == 0 {
                 continue;
             }
-            let (name, state) = (endpoint.cell.key().clone(), endpoint.cell.state());
-            if !about.attributes.ready || state & state::UNREADY != 0 {
+            if !about.attributes.ready || endpoint.cell.state() & state::UNREADY != 0 {
+                let name = endpoint.cell.key().clone();
                 leaves.push(Leaf::failed(name, Error::new(Kind::Unavailable, "it is not ready").unsent()));
                 continue;
             }
@@ -120,7 +132,7 @@ where
                 return Err(Error::new(Kind::Invalid, "scatter: this request cannot be sent to several").unsent());
             }
             leaves.push(Leaf {
-                name: Some(name),
+                name: None,
                 lease: Lease::new(&endpoint.cell, Watch::least(&endpoint.cell)),
                 service: Some(endpoint.service.clone()),
                 request,

@@ -97,11 +97,11 @@ impl<F> Slab<F> {
         })
     }
 
-    /// The next place is used.
+    /// So many more places are used.
     #[inline(always)]
-    pub(super) fn put(&mut self) {
+    pub(super) fn put(&mut self, count: usize) {
         if let Blocks::Boxes(boxes) = &mut self.0 {
-            boxes.push(Box::pin(None));
+            boxes.extend((0..count).map(|_| Box::pin(None)));
         }
     }
 
@@ -127,7 +127,7 @@ mod tests {
         for count in [1, 3, 4, 5, 16, 17, 48, 49, 64, 65, 200] {
             let mut slab = Slab::<[u8; BYTES]>::new(count);
             for place in 0..count {
-                slab.put();
+                slab.put(1);
                 if place % 7 != 3 {
                     slab.at(place).unwrap().set(Some([place as u8; BYTES]));
                 }

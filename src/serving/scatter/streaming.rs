@@ -59,6 +59,7 @@ impl<T> Sink<T> for Queue<'_, T> {
     type Kept = ();
 
     const DEEP: bool = false;
+    const KEEPS: bool = true;
 
     fn answered(&mut self, name: &Arc<str>, answer: T) -> (Tally, ControlFlow<(), ()>) {
         self.0.push_back(Answer { name: name.clone(), reply: Reply::Answered(answer) });
@@ -86,7 +87,7 @@ where
         }
         let Some(asking) = &mut this.asking else { return Poll::Ready(None) };
         if let Poll::Ready(end) = asking.poll(this.timer.as_mut(), cx, &mut Queue(&mut this.come)) {
-            let answers = asking.close(end);
+            let answers = asking.close::<Queue<'_, S::Response>>(end);
             this.result = Some(match end {
                 End::Done => Ok(answers.tally()),
                 end => Err(asking.error(end, &answers)),
