@@ -264,7 +264,8 @@ async fn every_leaf_is_given_the_deadline_the_sooner_of_both() {
     for (within, carried, left) in [(50, 80, 50), (80, 50, 50)] {
         let endpoints = Endpoints::named("deadlines");
         for name in ["a", "b"] {
-            endpoints.insert(name, service_fn(async |request: Request<u32>| Ok::<_, Error>(request.deadline())));
+            endpoints
+                .insert(name, service_fn(|request: Request<u32>| async move { Ok::<_, Error>(request.deadline()) }));
         }
         let mut scatter = Scatter::new(endpoints).within(MILLI * within);
         let until = time::now() + MILLI * left;
