@@ -70,7 +70,12 @@ impl Budget {
 
     /// Counts a request: called once for each, whatever becomes of it.
     pub fn deposit(&self, now: Instant) {
-        self.0.requests.add(self.tick(now), 1);
+        self.deposit_many(1, now);
+    }
+
+    /// Counts so many requests.
+    pub(crate) fn deposit_many(&self, count: u64, now: Instant) {
+        self.0.requests.add(self.tick(now), count);
     }
 
     /// Takes one extra attempt; false where the budget is spent.

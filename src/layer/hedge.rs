@@ -3,7 +3,6 @@
 use super::{
     Budget, Classify, Metadata, Standard,
     attempt::{self, Tried},
-    budget::Extra,
     moment,
     on_call::OnCall,
     timer::Timer,
@@ -23,7 +22,10 @@ use std::{
 use tower::{Layer, Service};
 
 mod latency;
+pub(crate) mod paid;
 mod tuning;
+
+use paid::Paid;
 
 pub use tuning::HedgeHandle;
 
@@ -139,17 +141,6 @@ struct Shared<S, C> {
     layer: HedgeLayer<C>,
 }
 
-impl<S, C> Shared<S, C> {
-    /// Pays for a second attempt from both budgets, or from neither.
-    fn pay(&self, now: Instant) -> Option<(Extra, Option<Extra>)> {
-        let own = self.layer.handle.0.own.extra(now)?;
-        match &self.layer.budget {
-            Some(budget) => Some((own, Some(budget.extra(now)?))),
-            None => Some((own, None)),
-        }
-    }
-}
-
 /// The service that [`HedgeLayer`] makes. Its clones share the inner service, which is cloned once per attempt.
 pub struct Hedge<S, C = Standard> {
     shared: Arc<Shared<S, C>>,
@@ -226,7 +217,7 @@ pin_project! {
         second_start: Instant,
         // when to make the second attempt, and with what
         spare: Option<(Instant, Req)>,
-        extra: Option<(Extra, Option<Extra>)>,
+        extra: Option<Paid>,
         failed: Failed<S::Response>,
         shared: Arc<Shared<S, C>>,
     }
@@ -280,10 +271,9 @@ where
             }
             if let Some((_, request)) = this.spare.take() {
                 let now = time::now();
-                match this.shared.pay(now) {
-                    None => tuning.refused(),
+                match layer.pay(now) {
+                    None => {}
                     Some(extra) => {
-                        tuning.hedged();
                         (*this.extra, *this.second_start) = (Some(extra), now);
                         this.second.set(Some(OnCall::new(inner.clone(), request)));
                     }
@@ -296,11 +286,11 @@ where
         let Some(mut second) = this.second.as_mut().as_pin_mut() else { return Poll::Pending };
         let polled = this.tried.join(|| second.as_mut().poll(cx));
         let Poll::Ready(result) = polled else {
-            has_left(this.extra, !second.is_waiting());
+            paid::has_left(this.extra, !second.is_waiting());
             return Poll::Pending;
         };
         let (result, bad, now) = read(&layer.classify, result);
-        has_left(this.extra, !result.as_ref().is_err_and(Error::is_unsent));
+        paid::has_left(this.extra, !result.as_ref().is_err_and(Error::is_unsent));
         *this.extra = None;
         record(tuning, &result, bad, *this.second_start, now);
         if bad {
@@ -315,15 +305,6 @@ where
         }
         this.failed.second = true; // it is over: nothing more is polled
         Poll::Ready(result)
-    }
-}
-
-fn has_left(extra: &mut Option<(Extra, Option<Extra>)>, left: bool) {
-    if let Some((own, shared)) = extra {
-        own.has_left(left);
-        if let Some(shared) = shared {
-            shared.has_left(left);
-        }
     }
 }
 

@@ -64,7 +64,7 @@ pub mod shadow;
 pub mod shed;
 pub mod split;
 pub mod timeout;
-mod timer;
+pub(crate) mod timer;
 
 pub use adaptive::{AdaptiveLimit, AdaptiveLimitHandle, AdaptiveLimitLayer, Gradient2};
 pub use admission::{Admission, AdmissionHandle, AdmissionLayer, Throttle};

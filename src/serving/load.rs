@@ -155,6 +155,11 @@ impl Lease {
         Lease { cell: None, watch: Watch::Nothing }
     }
 
+    /// Another one of the same endpoint.
+    pub(crate) fn again(&self) -> Self {
+        self.cell.as_ref().map_or_else(Lease::none, |cell| Lease::new(cell, Watch::least(cell)))
+    }
+
     /// The endpoint's key.
     pub fn key(&self) -> &str {
         self.cell.as_ref().map_or("", |cell| cell.key())

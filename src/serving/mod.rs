@@ -10,6 +10,7 @@
 //! - [`pick`]: [`Picker`], how one is chosen, the five there are, and those around another: near ones first, a few of many,
 //!   without those who fail for the request's route
 //! - [`among`]: [`Among`], what a picker chooses among
+//! - [`scatter`]: [`Scatter`], a request to many at once, and one answer of theirs: all, a quorum, the first, what comes in time
 //! - [`slow_start`]: [`SlowStart`], how fast a new endpoint gets its share
 //! - [`load`]: [`Lease`], one pick, counted until its outcome is known
 //! - [`affinity`]: [`Affinity`], a session's requests at one endpoint; `Sticky` (feature `http`), the same by a cookie
@@ -45,6 +46,7 @@ pub mod probes;
 mod rendezvous;
 pub mod replicas;
 mod sample;
+pub mod scatter;
 pub mod shard;
 pub mod shards;
 pub mod slow_start;
@@ -62,6 +64,10 @@ pub use load::Lease;
 pub use pick::{ByRoute, Choice, LeastPending, Locality, PeakEwma, Picker, Random, Ring, RoundRobin, Subset};
 pub use probes::{ProbeReport, Probed, Probes, Probing};
 pub use replicas::{Picked, Replicas};
+pub use scatter::{
+    Answer, Answers, Coverage, Covered, Gathered, Leaf, Leaves, Parts, Reply, Require, Scatter, ScatterHandle,
+    Shortfall, Tally, Tied,
+};
 pub use shard::{Shard, ShardKey, ShardMap};
 pub use shards::{FenceLayer, Fence, Moved, Mover, Moving, Rebalance, Route, ShardMaps, Shards};
 pub use slow_start::SlowStart;

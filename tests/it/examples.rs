@@ -20,6 +20,12 @@ mod replicas;
 #[path = "../../examples/resilience.rs"]
 mod resilience;
 #[allow(dead_code, reason = "a test calls its story, not its main")]
+#[path = "../../examples/scatter_gather.rs"]
+mod scatter_gather;
+#[allow(dead_code, reason = "a test calls its story, not its main")]
+#[path = "../../examples/scatter_tree.rs"]
+mod scatter_tree;
+#[allow(dead_code, reason = "a test calls its story, not its main")]
 #[path = "../../examples/sticky.rs"]
 mod sticky;
 #[allow(dead_code, reason = "a test calls its story, not its main")]
@@ -73,4 +79,14 @@ fn resilience_tells_its_story() {
 #[test]
 fn overload_tells_its_story() {
     told("overload", overload::story());
+}
+
+#[test]
+fn scatter_gather_tells_its_story() {
+    told("scatter_gather", scatter_gather::story());
+}
+
+#[test]
+fn scatter_tree_tells_its_story() {
+    told("scatter_tree", scatter_tree::story());
 }

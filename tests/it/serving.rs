@@ -29,6 +29,7 @@ mod limits;
 mod probes;
 mod readiness;
 mod replay;
+mod scatter;
 mod spans;
 mod sticky;
 mod unready;

@@ -1,0 +1,529 @@
+//! A request on its way through its leaves: who is asked when, and when it is over.
+
+use super::{
+    answers::{Answer, Answers, Reply, Shortfall, Tally},
+    fan::Fan,
+    hedges::Hedges,
+    leaves::Leaf,
+    require::{Need, Require, Verdict},
+    settings::Plan,
+};
+use crate::{
+    base::{
+        BoxError, Deadline, Error, Kind, Outcome, Result,
+        time::{self, Instant},
+    },
+    layer::{Metadata, attempt, on_call::OnCall, timer::Timer},
+    serving::Lease,
+};
+use pin_project_lite::pin_project;
+use std::{
+    cell::Cell,
+    future::Future,
+    ops::ControlFlow::{self, Break, Continue},
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+use tower::Service;
+
+pin_project! {
+    /// A second attempt at a leaf, which counts it as loaded.
+    pub(super) struct Call<S: Service<R>, R> {
+        lease: Lease,
+        #[pin]
+        call: OnCall<S, R>,
+    }
+}
+
+impl<S: Service<R>, R> Call<S, R> {
+    /// Another attempt at this leaf, with this request; none where it cannot be asked.
+    pub(super) fn again(leaf: &Leaf<S, R>, request: R) -> Option<Self>
+    where
+        S: Clone,
+    {
+        Some(Call { lease: leaf.lease.again(), call: OnCall::new(leaf.service.clone()?, request) })
+    }
+
+    /// Whether it has still to become ready for the call.
+    pub(super) fn is_waiting(&self) -> bool {
+        self.call.is_waiting()
+    }
+}
+
+impl<S, R> Future for Call<S, R>
+where
+    S: Service<R>,
+    S::Error: Into<BoxError> + 'static,
+{
+    type Output = Result<S::Response>;
+
+    #[inline(always)]
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.project();
+        match ready!(this.call.poll(cx)) {
+            Ok(response) => {
+                this.lease.settle(Outcome::Success);
+                Poll::Ready(Ok(response))
+            }
+            Err(error) => {
+                let error = adopt(error);
+                this.lease.settle(Outcome::of(&error));
+                Poll::Ready(Err(error))
+            }
+        }
+    }
+}
+
+/// Polls the first attempt at a leaf: makes its service ready, calls that, and waits for the answer.
+#[inline(always)]
+pub(super) fn first<S, R>(
+    leaf: &mut Leaf<S, R>,
+    mut slot: Pin<&mut Option<S::Future>>,
+    cx: &mut Context<'_>,
+) -> Poll<Result<S::Response>>
+where
+    S: Service<R>,
+    S::Error: Into<BoxError> + 'static,
+{
+    if leaf.request.is_some()
+        && let Some(service) = &mut leaf.service
+    {
+        if let Err(error) = ready!(service.poll_ready(cx)) {
+            leaf.request = None;
+            return Poll::Ready(Err(adopt(error)));
+        }
+        if let Some(request) = leaf.request.take() {
+            slot.set(Some(service.call(request)));
+        }
+    }
+    let Some(future) = slot.as_mut().as_pin_mut() else { return known(leaf) };
+    let result = ready!(future.poll(cx));
+    slot.set(None);
+    Poll::Ready(result.map_err(adopt))
+}
+
+/// Of a leaf that is not under way: it is over, or known not to answer.
+#[cold]
+fn known<S, R, T>(leaf: &mut Leaf<S, R>) -> Poll<Result<T>> {
+    leaf.error.take().map_or(Poll::Pending, |error| Poll::Ready(Err(error.unsent())))
+}
+
+#[cold]
+fn adopt<E: Into<BoxError> + 'static>(error: E) -> Error {
+    Error::adopt(error, Kind::Failed)
+}
+
+/// The first attempt at a leaf has failed.
+#[cold]
+pub(super) fn settle<S, R>(leaf: &mut Leaf<S, R>, error: &Error) {
+    leaf.keep_name();
+    leaf.lease.settle(Outcome::of(error));
+}
+
+/// Gives up the first attempt at a leaf.
+pub(super) fn give_up<S: Service<R>, R>(leaf: &mut Leaf<S, R>, mut slot: Pin<&mut Option<S::Future>>) {
+    slot.set(None);
+    leaf.request = None;
+    leaf.keep_name();
+    leaf.lease = Lease::none();
+}
+
+/// Takes what comes, in the order in which it comes.
+pub(super) trait Sink<T> {
+    /// What is kept of an answer.
+    type Kept;
+
+    /// Whether an answer stands for more leaves than one.
+    const DEEP: bool;
+    /// Whether it wants to know of each leaf by name in the end, and not only of those that failed.
+    const KEEPS: bool;
+
+    /// An answer; how many leaves it covers. A break says that no more are needed.
+    fn answered(&mut self, name: &Arc<str>, answer: T) -> (Tally, ControlFlow<Self::Kept, Self::Kept>);
+
+    /// A failure; how many leaves are lost with it.
+    fn failed(&mut self, name: &Arc<str>, error: &Error) -> Tally;
+}
+
+/// How it ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum End {
+    /// With what was required.
+    Done,
+    /// The requirement cannot be reached any more.
+    Short,
+    /// Time is up.
+    Late,
+    /// The canary failed, or was silent for too long.
+    Canary,
+}
+
+/// Whether the rest waits for one leaf.
+#[derive(Clone, Copy, PartialEq)]
+enum Canary {
+    Off,
+    /// It is asked first, and may be silent for this long.
+    First(Duration),
+    /// It has been asked, and is waited for until then.
+    Asked(Instant),
+}
+
+/// A request on its way through its leaves.
+pub(super) struct Asking<S: Service<R>, R, K> {
+    fan: Fan<S::Future>,
+    leaves: Vec<Leaf<S, R>>,
+    replies: Vec<Reply<K>>,
+    asked: usize,
+    hedges: Option<Box<Hedges<S, R>>>,
+    tally: Tally,
+    need: Need,
+    answered: usize,
+    failed: usize,
+    /// The last failure.
+    cause: Option<Error>,
+    /// Time is up.
+    over: bool,
+    require: Require,
+    until: Option<Instant>,
+    at_once: usize,
+    canary: Canary,
+}
+
+impl<S, R, K> Asking<S, R, K>
+where
+    S: Service<R> + Clone,
+    S::Error: Into<BoxError> + 'static,
+    R: Metadata,
+{
+    /// Of these leaves, none of them asked yet.
+    #[inline]
+    pub(super) fn new(leaves: Vec<Leaf<S, R>>, plan: &Plan, until: Option<Instant>) -> Self {
+        let count = leaves.len();
+        let hedges = plan.hedging.clone().map(|hedging| Box::new(Hedges::new(hedging, count)));
+        Asking {
+            fan: Fan::new(count),
+            replies: (0..count).map(|_| Reply::Unsent).collect(),
+            asked: 0,
+            hedges,
+            tally: Tally::default(),
+            need: plan.require.need(count),
+            leaves,
+            answered: 0,
+            failed: 0,
+            cause: None,
+            over: false,
+            require: plan.require,
+            until,
+            at_once: plan.at_once,
+            canary: plan.canary.map_or(Canary::Off, Canary::First),
+        }
+    }
+
+    /// Until it is over.
+    #[inline]
+    pub(super) fn poll<T: Sink<S::Response, Kept = K>>(
+        &mut self,
+        timer: Pin<&mut Timer>,
+        cx: &mut Context<'_>,
+        sink: &mut T,
+    ) -> Poll<End> {
+        match self.turn(timer, cx, sink) {
+            Break(end) => Poll::Ready(end),
+            Continue(()) => Poll::Pending,
+        }
+    }
+
+    #[inline(always)]
+    fn turn<T: Sink<S::Response, Kept = K>>(
+        &mut self,
+        mut timer: Pin<&mut Timer>,
+        cx: &mut Context<'_>,
+        sink: &mut T,
+    ) -> ControlFlow<End> {
+        self.fan.register(cx);
+        for word in 0..self.fan.words() {
+            let mut woken = self.fan.woken(word);
+            while woken != 0 {
+                self.visit(word * 64 + woken.trailing_zeros() as usize, cx, sink)?;
+                woken &= woken - 1;
+            }
+        }
+        self.start(cx, sink)?;
+        while let Some(at) = self.next_moment() {
+            if timer.as_mut().poll_until(at, cx).is_pending() && !is_last_call(at) {
+                return Continue(());
+            }
+            if self.until == Some(at) {
+                return self.last_call(cx, sink);
+            }
+            if self.canary == Canary::Asked(at) {
+                return Break(End::Canary);
+            }
+            let now = time::now().max(at);
+            while let Some(place) = self.hedges.as_mut().and_then(|hedges| hedges.next(now)) {
+                let (Some(hedges), Some(leaf)) = (&mut self.hedges, self.leaves.get(place)) else { continue };
+                if hedges.again(place, leaf, now) {
+                    self.visit(place, cx, sink)?;
+                }
+            }
+            self.start(cx, sink)?;
+        }
+        Continue(())
+    }
+
+    /// Asks those whose turn it is, and sees what they say at once.
+    #[inline]
+    fn start<T: Sink<S::Response, Kept = K>>(&mut self, cx: &mut Context<'_>, sink: &mut T) -> ControlFlow<End> {
+        loop {
+            self.ask();
+            let Some(place) = self.fan.fresh() else { return Continue(()) };
+            self.visit(place, cx, sink)?;
+        }
+    }
+
+    /// Asks as many as may be asked now.
+    #[inline(always)]
+    fn ask(&mut self) {
+        let open = self.asked - self.answered - self.failed;
+        let mut now = (self.need.leaves - self.asked).min(self.at_once.saturating_sub(open));
+        match self.canary {
+            Canary::Off => {}
+            Canary::Asked(_) if open > 0 => return,
+            Canary::Asked(_) => now = now.min(1),
+            Canary::First(within) => {
+                now = 1;
+                self.canary = Canary::Asked(time::after(time::now(), within));
+            }
+        }
+        if self.until.is_some() || self.hedges.is_some() {
+            self.prepare(now);
+        }
+        self.fan.put(now);
+        self.asked += now;
+    }
+
+    /// Tells so many leaves when they must have answered, and what else is kept of them.
+    #[inline(never)]
+    fn prepare(&mut self, count: usize) {
+        for leaf in self.leaves.iter_mut().skip(self.asked).take(count) {
+            if let Some((until, request)) = self.until.zip(leaf.request.as_mut()) {
+                request.set_deadline(Deadline::at(until));
+            }
+            if let Some(hedges) = &mut self.hedges {
+                hedges.start(leaf.request.as_ref());
+            }
+        }
+    }
+
+    /// Polls the leaf at this place.
+    #[inline(always)]
+    fn visit<T: Sink<S::Response, Kept = K>>(
+        &mut self,
+        place: usize,
+        cx: &mut Context<'_>,
+        sink: &mut T,
+    ) -> ControlFlow<End> {
+        let Some(leaf) = self.leaves.get_mut(place) else { return Continue(()) };
+        let polled = self.fan.visit(place, cx, |slot, cx| match &mut self.hedges {
+            None => first(leaf, slot, cx),
+            Some(hedges) => hedges.poll(place, leaf, slot, cx),
+        });
+        match polled {
+            Some(Poll::Ready(Ok(response))) => self.answer(place, response, sink),
+            Some(Poll::Ready(Err(error))) => self.fail(place, error, sink),
+            _ => Continue(()),
+        }
+    }
+
+    #[inline(always)]
+    fn answer<T: Sink<S::Response, Kept = K>>(
+        &mut self,
+        place: usize,
+        response: S::Response,
+        sink: &mut T,
+    ) -> ControlFlow<End> {
+        let (Some(leaf), Some(reply)) = (self.leaves.get_mut(place), self.replies.get_mut(place)) else {
+            return Continue(());
+        };
+        let (tally, kept) = match leaf.shared_name() {
+            Some(name) => sink.answered(name, response),
+            None => sink.answered(&Arc::from(""), response),
+        };
+        if T::KEEPS {
+            leaf.keep_name();
+        }
+        leaf.lease.settle(Outcome::Success);
+        self.answered += 1;
+        if T::DEEP {
+            self.tally = self.tally + tally;
+        }
+        self.canary = Canary::Off;
+        let (kept, enough) = match kept {
+            Continue(kept) => (kept, false),
+            Break(kept) => (kept, true),
+        };
+        *reply = Reply::Answered(kept);
+        if enough { Break(End::Done) } else { self.judge::<T>(false) }
+    }
+
+    #[cold]
+    fn fail<T: Sink<S::Response, Kept = K>>(&mut self, place: usize, error: Error, sink: &mut T) -> ControlFlow<End> {
+        let (Some(leaf), Some(reply)) = (self.leaves.get_mut(place), self.replies.get_mut(place)) else {
+            return Continue(());
+        };
+        settle(leaf, &error);
+        let name = leaf.shared_name().cloned().unwrap_or_else(|| Arc::from(""));
+        let error = error.at(name.clone());
+        let tally = sink.failed(&name, &error);
+        if T::DEEP {
+            self.tally = self.tally + tally;
+        }
+        self.failed += 1;
+        self.cause = Some(error.clone());
+        let unsent = error.is_unsent();
+        *reply = Reply::Failed(error);
+        self.judge::<T>(false)?;
+        // what never left says nothing of the request: the next leaf is the canary
+        if !unsent && matches!(self.canary, Canary::Asked(_)) { Break(End::Canary) } else { Continue(()) }
+    }
+
+    /// Whether it is over; `over`: time is up.
+    #[inline(always)]
+    fn judge<T: Sink<S::Response, Kept = K>>(&mut self, over: bool) -> ControlFlow<End> {
+        if T::DEEP
+            && let Require::Coverage(coverage) = self.require
+        {
+            // how many leaves there are is known when the last branch has said so
+            if !over && self.answered + self.failed < self.need.leaves {
+                return Continue(());
+            }
+            let (tally, open) = (self.tally, self.need.leaves - self.answered - self.failed);
+            let enough = tally.answered >= coverage.of(tally.leaves() + open);
+            return Break(if enough { End::Done } else { self.short(over) });
+        }
+        match self.need.judge(self.answered, self.failed, over) {
+            Verdict::Open => Continue(()),
+            Verdict::Done => Break(End::Done),
+            Verdict::Short => Break(self.short(over)),
+        }
+    }
+
+    fn short(&self, over: bool) -> End {
+        if over { End::Late } else { End::Short }
+    }
+
+    /// Time is up: what has an answer by now gives it, then it is decided.
+    #[cold]
+    fn last_call<T: Sink<S::Response, Kept = K>>(&mut self, cx: &mut Context<'_>, sink: &mut T) -> ControlFlow<End> {
+        self.over = true;
+        let _last = LastCall::begin();
+        for place in 0..self.asked {
+            self.visit(place, cx, sink)?;
+        }
+        self.judge::<T>(true)?;
+        Break(End::Late)
+    }
+
+    /// The next moment at which something happens by itself.
+    #[inline(always)]
+    fn next_moment(&self) -> Option<Instant> {
+        let canary = match self.canary {
+            Canary::Asked(until) => Some(until),
+            _ => None,
+        };
+        let hedge = self.hedges.as_ref().and_then(|hedges| hedges.due());
+        if canary.is_none() && hedge.is_none() {
+            return self.until;
+        }
+        [self.until, canary, hedge].into_iter().flatten().min()
+    }
+
+    /// Gives up all that is open, and tells what became of each leaf.
+    pub(super) fn close<T: Sink<S::Response, Kept = K>>(&mut self, end: End) -> Answers<K> {
+        let late = self.over || end == End::Canary;
+        let open = self.asked - self.answered - self.failed;
+        if !T::DEEP {
+            (self.tally.answered, self.tally.failed) = (self.answered, self.failed);
+        }
+        self.tally.unsent = self.need.leaves - self.asked;
+        if open > 0 {
+            *(if late { &mut self.tally.late } else { &mut self.tally.dropped }) = open;
+            let given_up = || if late { Reply::Late } else { Reply::Dropped };
+            let unanswered = self.replies.iter_mut().take(self.asked).filter(|reply| matches!(reply, Reply::Unsent));
+            unanswered.for_each(|reply| *reply = given_up());
+        }
+        if T::KEEPS {
+            self.leaves.iter_mut().for_each(Leaf::keep_name);
+        }
+        if open > 0 || self.tally.unsent > 0 {
+            let mut over = || {
+                if let Some(hedges) = &mut self.hedges {
+                    hedges.close();
+                }
+                self.fan.clear();
+                self.leaves.iter_mut().for_each(|leaf| leaf.lease = Lease::none());
+            };
+            match end {
+                _ if late => attempt::time_out(over),
+                End::Done => attempt::supersede(over),
+                _ => over(),
+            }
+        }
+        let list = if T::KEEPS || self.failed > 0 {
+            let (leaves, replies) = (std::mem::take(&mut self.leaves), std::mem::take(&mut self.replies));
+            let answers = leaves.into_iter().zip(replies);
+            let told = answers.filter(|(_, reply)| T::KEEPS || matches!(reply, Reply::Failed(_)));
+            told.filter_map(|(leaf, reply)| Some(Answer { name: leaf.name?, reply })).collect()
+        } else {
+            Vec::new()
+        };
+        Answers { list, tally: self.tally }
+    }
+
+    /// Why it was not reached.
+    #[cold]
+    pub(super) fn error(&self, end: End, answers: &Answers<K>) -> Error {
+        let (needed, tally) = (self.need.answers, answers.tally);
+        let (kind, message) = match (end, &self.cause) {
+            (End::Canary, Some(error)) => (error.kind(), "the canary failed, and the others were not asked".into()),
+            (End::Canary, None) => (Kind::Timeout, "the canary was silent, and the others were not asked".into()),
+            (End::Late, _) | (_, None) => (Kind::Timeout, format!("{needed} leaves were needed by the deadline")),
+            (_, Some(error)) => (error.kind(), format!("{needed} leaves were needed")),
+        };
+        let mut error = Error::new(kind, format!("scatter: {message}: {tally}"));
+        if let Some(wait) = self.cause.as_ref().filter(|_| end != End::Late).and_then(Error::retry_after) {
+            error = error.after(wait);
+        }
+        if tally.answered + tally.late + tally.dropped == 0 && answers.failed().all(|(_, error)| error.is_unsent()) {
+            error = error.unsent();
+        }
+        error.because(Shortfall { tally, needed, failed: answers.failures() })
+    }
+}
+
+thread_local! {
+    /// Whether leaves are polled for the last time, since time is up.
+    static LAST_CALL: Cell<bool> = const { Cell::new(false) };
+}
+
+/// A branch's time is up at the same moment as the tree's. It must say what it has when the tree asks for the last time,
+/// whether its own timer has fired by then or not.
+fn is_last_call(at: Instant) -> bool {
+    LAST_CALL.get() && time::now() >= at
+}
+
+struct LastCall(bool);
+
+impl LastCall {
+    fn begin() -> Self {
+        LastCall(LAST_CALL.replace(true))
+    }
+}
+
+impl Drop for LastCall {
+    fn drop(&mut self) {
+        LAST_CALL.set(self.0);
+    }
+}

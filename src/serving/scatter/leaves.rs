@@ -1,0 +1,208 @@
+//! Whom a request goes to, and what each of them gets.
+
+use super::super::{
+    Endpoints, Lease,
+    load::{Watch, state},
+};
+use crate::{
+    base::{Error, Kind, Result, sync::Lock},
+    layer::Metadata,
+};
+use std::{fmt, sync::Arc};
+use tower::Service;
+
+/// One of those that a request goes to.
+///
+/// It stays where it is while the request is under way; only what its service makes of its request is pinned elsewhere.
+#[derive(Debug)]
+#[must_use]
+pub struct Leaf<S, Req> {
+    /// None where it is that of the lease.
+    pub(super) name: Option<Arc<str>>,
+    pub(super) lease: Lease,
+    /// None where it is known not to answer.
+    pub(super) service: Option<S>,
+    /// Taken by the call.
+    pub(super) request: Option<Req>,
+    pub(super) error: Option<Error>,
+}
+
+impl<S, Req> Leaf<S, Req> {
+    /// A leaf of this name: the service, which need not be ready, and what it is asked.
+    #[inline]
+    pub fn new(name: impl Into<Arc<str>>, service: S, request: Req) -> Self {
+        let (name, lease) = (Some(name.into()), Lease::none());
+        Leaf { name, lease, service: Some(service), request: Some(request), error: None }
+    }
+
+    /// A leaf that is known not to answer. It counts as one that failed.
+    pub fn failed(name: impl Into<Arc<str>>, error: Error) -> Self {
+        let name = Some(name.into());
+        Leaf { name, lease: Lease::none(), service: None, request: None, error: Some(error) }
+    }
+
+    /// The leaf's name.
+    pub fn name(&self) -> &str {
+        self.shared_name().map_or("", |name| name)
+    }
+
+    #[inline(always)]
+    pub(super) fn shared_name(&self) -> Option<&Arc<str>> {
+        self.name.as_ref().or_else(|| Some(self.lease.cell()?.key()))
+    }
+
+    /// The name is its own from now on: the lease is about to end.
+    pub(super) fn keep_name(&mut self) {
+        if self.name.is_none() {
+            self.name = self.shared_name().cloned();
+        }
+    }
+}
+
+/// Says for each request whom it goes to.
+///
+/// - an [`Endpoints`]: the same request, to every endpoint of the set
+/// - [`Parts`]: parts of the request, to identical replicas
+/// - a closure from the request to a list of leaves: whatever you like
+///
+/// ```
+/// use seedpod::{base::Error, layer::Request, serving::{Leaf, Scatter}};
+/// use tower::{Service, service_fn};
+/// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
+/// let square = service_fn(|n: Request<u64>| async move { Ok::<_, Error>(n.message() * n.message()) });
+/// let mut squares = Scatter::new(move |numbers: Request<Vec<u64>>| {
+///     let leaf = |number: u64| Leaf::new(number.to_string(), square, Request::new(number));
+///     Ok(numbers.into_message().into_iter().map(leaf).collect())
+/// });
+/// let answers = squares.call(Request::new(vec![2, 3, 4])).await?;
+/// assert_eq!(answers.into_values().sum::<u64>(), 29);
+/// # Ok::<(), Error>(()) }).unwrap();
+/// ```
+pub trait Leaves<Req> {
+    /// What a leaf is. A clone of it makes the second attempt, where there is one.
+    type Service: Service<Self::Request>;
+    /// What a leaf is asked.
+    type Request;
+
+    /// The leaves of this request, in the order in which they are asked. One that cannot be asked is
+    /// [among them](Leaf::failed) all the same, so that what is covered is exact.
+    ///
+    /// # Errors
+    /// Where it cannot be said whom the request goes to: then it is answered with that.
+    fn leaves(&mut self, request: Req) -> Result<Vec<Leaf<Self::Service, Self::Request>>>;
+}
+
+impl<F, Req, S, R> Leaves<Req> for F
+where
+    F: FnMut(Req) -> Result<Vec<Leaf<S, R>>>,
+    S: Service<R>,
+{
+    type Service = S;
+    type Request = R;
+
+    fn leaves(&mut self, request: Req) -> Result<Vec<Leaf<S, R>>> {
+        self(request)
+    }
+}
+
+/// All that are in the set, but for those that drain: they are leaving. One that a probe finds not ready has failed and is
+/// not asked. One that is ejected is asked all the same: nobody else has what it has.
+impl<S, Req> Leaves<Req> for Endpoints<S>
+where
+    S: Service<Req> + Clone,
+    Req: Metadata,
+{
+    type Service = S;
+    type Request = Req;
+
+    fn leaves(&mut self, request: Req) -> Result<Vec<Leaf<S, Req>>> {
+        let current = self.current();
+        let mut leaves = Vec::with_capacity(current.list.len());
+        for (endpoint, about) in current.list.iter().zip(&current.about) {
+            if about.draining || about.attributes.weight == 0 {
+                continue;
+            }
+            if !about.attributes.ready || endpoint.cell.state() & state::UNREADY != 0 {
+                let name = endpoint.cell.key().clone();
+                leaves.push(Leaf::failed(name, Error::new(Kind::Unavailable, "it is not ready").unsent()));
+                continue;
+            }
+            let request = request.repeat();
+            if request.is_none() {
+                return Err(Error::new(Kind::Invalid, "scatter: this request cannot be sent to several").unsent());
+            }
+            leaves.push(Leaf {
+                name: None,
+                lease: Lease::new(&endpoint.cell, Watch::least(&endpoint.cell)),
+                service: Some(endpoint.service.clone()),
+                request,
+                error: None,
+            });
+        }
+        if leaves.is_empty() {
+            return Err(Error::new(Kind::Unavailable, "it has no endpoints").at(self.name_shared()).unsent());
+        }
+        Ok(leaves)
+    }
+}
+
+/// Parts of the work, for identical replicas: a function cuts the request, and each part goes to a clone of one service,
+/// usually [`Replicas`](super::super::Replicas), which spreads them. The parts are named by their number.
+///
+/// ```
+/// use seedpod::{base::Error, layer::Request, serving::{Parts, Replicas, Scatter}};
+/// use tower::{Service, service_fn};
+/// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
+/// let workers = Replicas::named("adders");
+/// for name in ["a", "b", "c"] {
+///     let add = |part: Request<Vec<u64>>| async move { Ok::<_, Error>(part.message().iter().sum::<u64>()) };
+///     workers.endpoints().insert(name, service_fn(add));
+/// }
+/// let halves = |all: Request<Vec<u64>>| all.message().chunks(50).map(|part| Request::new(part.to_vec())).collect();
+/// let mut sum = Scatter::new(Parts::new(workers, halves)).gather(|parts| parts.into_values().sum::<u64>());
+/// assert_eq!(sum.call(Request::new((1..=100).collect())).await?.value, 5050);
+/// # Ok::<(), Error>(()) }).unwrap();
+/// ```
+#[derive(Clone)]
+pub struct Parts<S, F> {
+    service: S,
+    cut: F,
+    /// The numbers that have been needed so far, as names.
+    names: Arc<Lock<Vec<Arc<str>>>>,
+}
+
+impl<S, F> Parts<S, F> {
+    /// Cuts requests like this, and sends the parts to clones of this service.
+    pub fn new(service: S, cut: F) -> Self {
+        Parts { service, cut, names: Arc::default() }
+    }
+}
+
+impl<S, F> fmt::Debug for Parts<S, F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Parts(..)")
+    }
+}
+
+impl<S, F, Req, Part> Leaves<Req> for Parts<S, F>
+where
+    S: Service<Part> + Clone,
+    F: FnMut(Req) -> Vec<Part>,
+{
+    type Service = S;
+    type Request = Part;
+
+    fn leaves(&mut self, request: Req) -> Result<Vec<Leaf<S, Part>>> {
+        let parts = (self.cut)(request);
+        if parts.is_empty() {
+            return Err(Error::new(Kind::Invalid, "scatter: the request was cut into no parts").unsent());
+        }
+        let mut names = self.names.lock();
+        while names.len() < parts.len() {
+            let number = names.len();
+            names.push(format!("part {number}").into());
+        }
+        let leaf = |(name, part): (&Arc<str>, Part)| Leaf::new(name.clone(), self.service.clone(), part);
+        Ok(names.iter().zip(parts).map(leaf).collect())
+    }
+}
