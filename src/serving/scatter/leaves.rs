@@ -2,7 +2,8 @@
 
 use super::super::{
     Endpoints, Lease,
-    load::{Watch, state},
+    cell::state,
+    load::Watch,
 };
 use crate::{
     base::{Error, Kind, Result, sync::Lock},

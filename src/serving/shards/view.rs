@@ -2,7 +2,8 @@
 
 use super::super::{
     eject::Admit,
-    load::{Watch, state},
+    cell::state,
+    load::Watch,
     shard::{ShardId, ShardMap},
     snapshot::{Endpoint, Snapshot},
 };
