@@ -3,9 +3,8 @@
 use super::Endpoints;
 use crate::{
     base::{BoxError, Deadline, Error, Kind, Result, time},
-    layer::{Metadata, timer::Timer},
+    layer::Metadata,
 };
-use pin_project_lite::pin_project;
 use std::{
     fmt,
     future::Future,
@@ -40,6 +39,7 @@ pub use settings::ScatterHandle;
 pub use streaming::Streaming;
 
 use asking::{Asking, End, Sink};
+use settings::Seen;
 
 /// Sends a request to many services at once, its leaves, and makes one answer of theirs.
 ///
@@ -128,18 +128,19 @@ pub struct Scatter<L, G = Collect> {
     leaves: L,
     gather: G,
     handle: ScatterHandle,
+    seen: Seen,
 }
 
 impl<L> Scatter<L> {
     /// To these leaves.
     pub fn new(leaves: L) -> Self {
-        Scatter { leaves, gather: Collect, handle: ScatterHandle::default() }
+        Scatter { leaves, gather: Collect, handle: ScatterHandle::default(), seen: Seen::default() }
     }
 
     /// Makes one value of all answers, when the last one is in. What is covered comes along with it.
     #[must_use]
     pub fn gather<T, U, F: Fn(Answers<T>) -> U>(self, together: F) -> Scatter<L, Together<F>> {
-        Scatter { leaves: self.leaves, gather: Together(together), handle: self.handle }
+        Scatter { leaves: self.leaves, gather: Together(together), handle: self.handle, seen: self.seen }
     }
 
     /// Makes one value of the answers as they come, and keeps none of them: from `init`, by a step for each, which is told
@@ -164,7 +165,7 @@ impl<L> Scatter<L> {
         I: Fn() -> A,
         F: Fn(&mut A, &str, T) -> ControlFlow<()>,
     {
-        Scatter { leaves: self.leaves, gather: Fold { init, step }, handle: self.handle }
+        Scatter { leaves: self.leaves, gather: Fold { init, step }, handle: self.handle, seen: self.seen }
     }
 }
 
@@ -235,7 +236,7 @@ impl<L, G> Scatter<L, G> {
     /// ```
     #[must_use]
     pub fn tree(self) -> Scatter<L, Tree<G>> {
-        Scatter { leaves: self.leaves, gather: Tree(self.gather), handle: self.handle }
+        Scatter { leaves: self.leaves, gather: Tree(self.gather), handle: self.handle, seen: self.seen }
     }
 
     /// Reads and changes the settings of this one and of all its clones.
@@ -273,11 +274,11 @@ impl<L, G> Scatter<L, G> {
         <L::Service as Service<L::Request>>::Error: Into<BoxError> + 'static,
         L::Request: Metadata,
     {
-        Streaming::new(self.ask(request, false))
+        Streaming::new(self.ask(request, false, true))
     }
 
     #[inline(always)]
-    fn ask<Req, K>(&mut self, mut request: Req, deep: bool) -> Result<Asking<L::Service, L::Request, K>>
+    fn ask<Req, K>(&mut self, mut request: Req, deep: bool, keeps: bool) -> Result<Asking<L::Service, L::Request, K>>
     where
         Req: Metadata,
         L: Leaves<Req>,
@@ -285,7 +286,7 @@ impl<L, G> Scatter<L, G> {
         <L::Service as Service<L::Request>>::Error: Into<BoxError> + 'static,
         L::Request: Metadata,
     {
-        let plan = self.handle.0.load();
+        let plan = self.handle.plan(&mut self.seen);
         let carried = request.deadline().map(Deadline::instant);
         let mut until = carried;
         if let Some(within) = plan.within {
@@ -306,7 +307,7 @@ impl<L, G> Scatter<L, G> {
             let message = format!("scatter: {needed} leaves were needed, and there are {count}");
             return Err(Error::new(Kind::Invalid, message).unsent());
         }
-        Ok(Asking::new(leaves, &plan, until))
+        Ok(Asking::new(leaves, plan, until, keeps))
     }
 }
 
@@ -326,7 +327,12 @@ impl<S, G> Scatter<Endpoints<S>, G> {
 
 impl<L: Clone, G: Clone> Clone for Scatter<L, G> {
     fn clone(&self) -> Self {
-        Scatter { leaves: self.leaves.clone(), gather: self.gather.clone(), handle: self.handle.clone() }
+        Scatter {
+            leaves: self.leaves.clone(),
+            gather: self.gather.clone(),
+            handle: self.handle.clone(),
+            seen: self.seen.clone(),
+        }
     }
 }
 
@@ -356,27 +362,26 @@ where
 
     #[inline]
     fn call(&mut self, request: Req) -> Self::Future {
-        let (asking, refused) = match self.ask(request, G::DEEP) {
+        let (asking, refused) = match self.ask(request, G::DEEP, G::KEEPS) {
             Ok(asking) => (Some(asking), None),
             Err(error) => (None, Some(error)),
         };
         let state = Some(self.gather.begin());
-        Scattering { asking, refused, gather: self.gather.clone(), state, timer: Timer::default() }
+        Scattering { asking, refused, gather: self.gather.clone(), state }
     }
 }
 
-pin_project! {
-    /// The future of [`Scatter`].
-    #[must_use = "futures do nothing unless polled"]
-    pub struct Scattering<S: Service<R>, R, G: Gather<S::Response>> {
-        asking: Option<Asking<S, R, G::Kept>>,
-        refused: Option<Error>,
-        gather: G,
-        state: Option<G::State>,
-        #[pin]
-        timer: Timer,
-    }
+/// The future of [`Scatter`].
+#[must_use = "futures do nothing unless polled"]
+pub struct Scattering<S: Service<R>, R, G: Gather<S::Response>> {
+    asking: Option<Asking<S, R, G::Kept>>,
+    refused: Option<Error>,
+    gather: G,
+    state: Option<G::State>,
 }
+
+/// What is pinned is in boxes of its own.
+impl<S: Service<R>, R, G: Gather<S::Response>> Unpin for Scattering<S, R, G> {}
 
 /// Hands what comes to the gather.
 struct Gathering<'a, T, G: Gather<T>> {
@@ -411,18 +416,18 @@ where
 
     #[inline]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let this = self.project();
+        let this = self.get_mut();
         let (Some(asking), Some(state)) = (this.asking.as_mut(), this.state.as_mut()) else {
             return this.refused.take().map_or(Poll::Pending, |error| Poll::Ready(Err(error)));
         };
-        let mut gathering = Gathering { gather: &*this.gather, state };
-        let end = ready!(asking.poll(this.timer, cx, &mut gathering));
+        let mut gathering = Gathering { gather: &this.gather, state };
+        let end = ready!(asking.poll(cx, &mut gathering));
         let answers = asking.close::<Gathering<'_, S::Response, G>>(end);
         let result = match (end, this.state.take()) {
             (End::Done, Some(state)) => Ok(this.gather.finish(state, answers)),
             (end, _) => Err(asking.error(end, &answers)),
         };
-        *this.asking = None;
+        this.asking = None;
         Poll::Ready(result)
     }
 }

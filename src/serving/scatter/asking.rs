@@ -174,7 +174,10 @@ enum Canary {
 pub(super) struct Asking<S: Service<R>, R, K> {
     fan: Fan<S::Future>,
     leaves: Vec<Leaf<S, R>>,
+    /// Of each leaf, where they are kept.
     replies: Vec<Reply<K>>,
+    /// Those that failed, where others are not kept.
+    told: Vec<Answer<K>>,
     asked: usize,
     hedges: Option<Box<Hedges<S, R>>>,
     tally: Tally,
@@ -189,6 +192,8 @@ pub(super) struct Asking<S: Service<R>, R, K> {
     until: Option<Instant>,
     at_once: usize,
     canary: Canary,
+    /// Made when it has to wait: it is as large as all the rest.
+    timer: Option<Pin<Box<Timer>>>,
 }
 
 impl<S, R, K> Asking<S, R, K>
@@ -199,12 +204,13 @@ where
 {
     /// Of these leaves, none of them asked yet.
     #[inline]
-    pub(super) fn new(leaves: Vec<Leaf<S, R>>, plan: &Plan, until: Option<Instant>) -> Self {
+    pub(super) fn new(leaves: Vec<Leaf<S, R>>, plan: &Plan, until: Option<Instant>, keeps: bool) -> Self {
         let count = leaves.len();
         let hedges = plan.hedging.clone().map(|hedging| Box::new(Hedges::new(hedging, count)));
         Asking {
             fan: Fan::new(count),
-            replies: (0..count).map(|_| Reply::Unsent).collect(),
+            replies: (0..if keeps { count } else { 0 }).map(|_| Reply::Unsent).collect(),
+            told: Vec::new(),
             asked: 0,
             hedges,
             tally: Tally::default(),
@@ -218,30 +224,21 @@ where
             until,
             at_once: plan.at_once,
             canary: plan.canary.map_or(Canary::Off, Canary::First),
+            timer: None,
         }
     }
 
     /// Until it is over.
     #[inline]
-    pub(super) fn poll<T: Sink<S::Response, Kept = K>>(
-        &mut self,
-        timer: Pin<&mut Timer>,
-        cx: &mut Context<'_>,
-        sink: &mut T,
-    ) -> Poll<End> {
-        match self.turn(timer, cx, sink) {
+    pub(super) fn poll<T: Sink<S::Response, Kept = K>>(&mut self, cx: &mut Context<'_>, sink: &mut T) -> Poll<End> {
+        match self.turn(cx, sink) {
             Break(end) => Poll::Ready(end),
             Continue(()) => Poll::Pending,
         }
     }
 
     #[inline(always)]
-    fn turn<T: Sink<S::Response, Kept = K>>(
-        &mut self,
-        mut timer: Pin<&mut Timer>,
-        cx: &mut Context<'_>,
-        sink: &mut T,
-    ) -> ControlFlow<End> {
+    fn turn<T: Sink<S::Response, Kept = K>>(&mut self, cx: &mut Context<'_>, sink: &mut T) -> ControlFlow<End> {
         self.fan.register(cx);
         for word in 0..self.fan.words() {
             let mut woken = self.fan.woken(word);
@@ -252,6 +249,7 @@ where
         }
         self.start(cx, sink)?;
         while let Some(at) = self.next_moment() {
+            let timer = self.timer.get_or_insert_with(|| Box::pin(Timer::default()));
             if timer.as_mut().poll_until(at, cx).is_pending() && !is_last_call(at) {
                 return Continue(());
             }
@@ -330,22 +328,10 @@ where
             None => first(leaf, slot, cx),
             Some(hedges) => hedges.poll(place, leaf, slot, cx),
         });
-        match polled {
-            Some(Poll::Ready(Ok(response))) => self.answer(place, response, sink),
-            Some(Poll::Ready(Err(error))) => self.fail(place, error, sink),
-            _ => Continue(()),
-        }
-    }
-
-    #[inline(always)]
-    fn answer<T: Sink<S::Response, Kept = K>>(
-        &mut self,
-        place: usize,
-        response: S::Response,
-        sink: &mut T,
-    ) -> ControlFlow<End> {
-        let (Some(leaf), Some(reply)) = (self.leaves.get_mut(place), self.replies.get_mut(place)) else {
-            return Continue(());
+        let response = match polled {
+            Some(Poll::Ready(Ok(response))) => response,
+            Some(Poll::Ready(Err(error))) => return self.fail(place, error, sink),
+            _ => return Continue(()),
         };
         let (tally, kept) = match leaf.shared_name() {
             Some(name) => sink.answered(name, response),
@@ -355,6 +341,7 @@ where
             leaf.keep_name();
         }
         leaf.lease.settle(Outcome::Success);
+        self.fan.end(place);
         self.answered += 1;
         if T::DEEP {
             self.tally = self.tally + tally;
@@ -364,15 +351,22 @@ where
             Continue(kept) => (kept, false),
             Break(kept) => (kept, true),
         };
-        *reply = Reply::Answered(kept);
-        if enough { Break(End::Done) } else { self.judge::<T>(false) }
+        if T::KEEPS
+            && let Some(reply) = self.replies.get_mut(place)
+        {
+            *reply = Reply::Answered(kept);
+        }
+        match enough {
+            true => Break(End::Done),
+            false if self.need.may_be_met(self.answered, self.failed) => self.judge::<T>(false),
+            false => Continue(()),
+        }
     }
 
     #[cold]
     fn fail<T: Sink<S::Response, Kept = K>>(&mut self, place: usize, error: Error, sink: &mut T) -> ControlFlow<End> {
-        let (Some(leaf), Some(reply)) = (self.leaves.get_mut(place), self.replies.get_mut(place)) else {
-            return Continue(());
-        };
+        let Some(leaf) = self.leaves.get_mut(place) else { return Continue(()) };
+        self.fan.end(place);
         settle(leaf, &error);
         let name = leaf.shared_name().cloned().unwrap_or_else(|| Arc::from(""));
         let error = error.at(name.clone());
@@ -383,7 +377,10 @@ where
         self.failed += 1;
         self.cause = Some(error.clone());
         let unsent = error.is_unsent();
-        *reply = Reply::Failed(error);
+        match self.replies.get_mut(place) {
+            Some(reply) => *reply = Reply::Failed(error),
+            None => self.told.push(Answer { name, reply: Reply::Failed(error) }),
+        }
         self.judge::<T>(false)?;
         // what never left says nothing of the request: the next leaf is the canary
         if !unsent && matches!(self.canary, Canary::Asked(_)) { Break(End::Canary) } else { Continue(()) }
@@ -471,14 +468,12 @@ where
                 _ => over(),
             }
         }
-        let list = if T::KEEPS || self.failed > 0 {
+        let mut list = std::mem::take(&mut self.told);
+        if T::KEEPS {
             let (leaves, replies) = (std::mem::take(&mut self.leaves), std::mem::take(&mut self.replies));
-            let answers = leaves.into_iter().zip(replies);
-            let told = answers.filter(|(_, reply)| T::KEEPS || matches!(reply, Reply::Failed(_)));
-            told.filter_map(|(leaf, reply)| Some(Answer { name: leaf.name?, reply })).collect()
-        } else {
-            Vec::new()
-        };
+            let named = |(leaf, reply): (Leaf<S, R>, Reply<K>)| Some(Answer { name: leaf.name?, reply });
+            list = leaves.into_iter().zip(replies).filter_map(named).collect();
+        }
         Answers { list, tally: self.tally }
     }
 

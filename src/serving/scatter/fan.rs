@@ -18,6 +18,8 @@ pub(super) struct Fan<F> {
     wakers: Option<Wakers>,
     put: usize,
     visited: usize,
+    /// Without wakers: who has not ended, a bit each.
+    open: u64,
 }
 
 impl<F> Fan<F> {
@@ -25,7 +27,7 @@ impl<F> Fan<F> {
     #[inline]
     pub(super) fn new(count: usize) -> Self {
         let wakers = (count > PLAIN).then(|| Wakers::take(count));
-        Fan { slab: Slab::new(count), wakers, put: 0, visited: 0 }
+        Fan { slab: Slab::new(count), wakers, put: 0, visited: 0, open: 0 }
     }
 
     /// So many more places are to be visited.
@@ -33,6 +35,14 @@ impl<F> Fan<F> {
     pub(super) fn put(&mut self, count: usize) {
         self.slab.put(count);
         self.put += count;
+    }
+
+    /// This one has ended, and is not visited again.
+    #[inline(always)]
+    pub(super) fn end(&mut self, place: usize) {
+        if place < PLAIN {
+            self.open &= !(1 << place);
+        }
     }
 
     /// Drops all that are left.
@@ -63,7 +73,7 @@ impl<F> Fan<F> {
     pub(super) fn woken(&self, word: usize) -> u64 {
         match &self.wakers {
             Some(wakers) => wakers.woken(word),
-            None => (1 << self.visited) - 1,
+            None => self.open,
         }
     }
 
@@ -73,6 +83,9 @@ impl<F> Fan<F> {
         let place = self.visited;
         (place < self.put).then(|| {
             self.visited += 1;
+            if place < PLAIN {
+                self.open |= 1 << place;
+            }
             place
         })
     }

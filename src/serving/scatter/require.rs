@@ -129,6 +129,12 @@ pub(super) struct Need {
 }
 
 impl Need {
+    /// Whether an answer that has just come may be the last one needed.
+    #[inline(always)]
+    pub(super) fn may_be_met(self, answered: usize, failed: usize) -> bool {
+        answered + failed == self.leaves || (!self.waits && answered >= self.answers)
+    }
+
     /// So many have answered and so many failed; `over`: nobody is waited for any more.
     #[inline(always)]
     pub(super) fn judge(self, answered: usize, failed: usize, over: bool) -> Verdict {
@@ -186,6 +192,8 @@ mod tests {
                         };
                         let at = (require, leaves, answered, failed);
                         assert_eq!(verdict, expected, "{at:?}");
+                        let need = require.need(leaves);
+                        assert!(need.may_be_met(answered, failed) || verdict != Verdict::Done, "{at:?}");
                         seen[verdict as usize] += 1;
                         let over = require.need(leaves).judge(answered, failed, true);
                         let enough = !badly || futures(require, leaves, answered, leaves - answered).0;

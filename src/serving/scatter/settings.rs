@@ -1,7 +1,13 @@
 //! What holds of each request, and its live side.
 
 use super::{hedges::Hedging, require::Require};
-use crate::base::sync::Arc;
+use crate::base::sync::{
+    Arc,
+    atomic::{
+        AtomicU64,
+        Ordering::{Acquire, Release},
+    },
+};
 use arc_swap::ArcSwap;
 use std::{fmt, time::Duration};
 
@@ -23,20 +29,46 @@ impl Default for Plan {
 
 /// The live side of [`Scatter`](super::Scatter): settings for requests from now on, of all clones.
 #[derive(Clone, Default)]
-pub struct ScatterHandle(pub(super) Arc<ArcSwap<Plan>>);
+pub struct ScatterHandle(Arc<Shared>);
+
+#[derive(Default)]
+struct Shared {
+    plan: ArcSwap<Plan>,
+    /// Grows after each change of the plan.
+    version: AtomicU64,
+}
+
+/// The plan that one instance of a service saw last: looking whether it still holds costs one load.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Seen {
+    version: u64,
+    plan: Option<Arc<Plan>>,
+}
 
 impl ScatterHandle {
-    pub(super) fn change(&self, change: impl Fn(&mut Plan)) {
-        self.0.rcu(|plan| {
+    fn change(&self, change: impl Fn(&mut Plan)) {
+        self.0.plan.rcu(|plan| {
             let mut next = Plan::clone(plan);
             change(&mut next);
             next
         });
+        self.0.version.fetch_add(1, Release);
+    }
+
+    /// The plan of now, kept in `seen`.
+    #[inline]
+    pub(super) fn plan<'a>(&self, seen: &'a mut Seen) -> &'a Plan {
+        let version = self.0.version.load(Acquire);
+        if seen.version != version {
+            seen.plan = None;
+            seen.version = version;
+        }
+        seen.plan.get_or_insert_with(|| self.0.plan.load_full())
     }
 
     /// What a request needs, to be answered.
     pub fn require(&self) -> Require {
-        self.0.load().require
+        self.0.plan.load().require
     }
 
     /// Changes what a request needs, to be answered.
@@ -47,7 +79,7 @@ impl ScatterHandle {
 
     /// How long a request may last; none is as long as its own deadline says.
     pub fn within(&self) -> Option<Duration> {
-        self.0.load().within
+        self.0.plan.load().within
     }
 
     /// Changes how long a request may last.
@@ -57,7 +89,7 @@ impl ScatterHandle {
 
     /// How many leaves of a request are asked at once.
     pub fn at_once(&self) -> usize {
-        self.0.load().at_once
+        self.0.plan.load().at_once
     }
 
     /// Changes how many leaves of a request are asked at once; 0 counts as 1.
@@ -67,7 +99,7 @@ impl ScatterHandle {
 
     /// How long the canary may be silent; none is no canary.
     pub fn canary(&self) -> Option<Duration> {
-        self.0.load().canary
+        self.0.plan.load().canary
     }
 
     /// Changes how long the canary may be silent; none is no canary.
@@ -77,7 +109,7 @@ impl ScatterHandle {
 
     /// When leaves are asked a second time; none is never.
     pub fn hedging(&self) -> Option<Hedging> {
-        self.0.load().hedging.clone()
+        self.0.plan.load().hedging.clone()
     }
 
     /// Changes when leaves are asked a second time; none is never.
@@ -88,7 +120,7 @@ impl ScatterHandle {
 
 impl fmt::Debug for ScatterHandle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let plan = self.0.load();
+        let plan = self.0.plan.load();
         write!(f, "Scatter({:?}", plan.require)?;
         if let Some(within) = plan.within {
             write!(f, " within {within:?}")?;

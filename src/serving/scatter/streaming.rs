@@ -6,7 +6,7 @@ use super::{
 };
 use crate::{
     base::{BoxError, Error, Result},
-    layer::{Metadata, timer::Timer},
+    layer::Metadata,
 };
 use futures::{Stream, stream::FusedStream};
 use std::{
@@ -26,12 +26,11 @@ use tower::Service;
 #[must_use = "streams do nothing unless polled"]
 pub struct Streaming<S: Service<R>, R> {
     asking: Option<Asking<S, R, ()>>,
-    timer: Pin<Box<Timer>>,
     come: VecDeque<Answer<S::Response>>,
     result: Option<Result<Tally>>,
 }
 
-/// Leaves and timer are pinned in boxes of their own.
+/// What is pinned is in boxes of its own.
 impl<S: Service<R>, R> Unpin for Streaming<S, R> {}
 
 impl<S: Service<R>, R> Streaming<S, R> {
@@ -40,7 +39,7 @@ impl<S: Service<R>, R> Streaming<S, R> {
             Ok(asking) => (Some(asking), None),
             Err(error) => (None, Some(Err(error))),
         };
-        Streaming { asking, timer: Box::pin(Timer::default()), come: VecDeque::new(), result }
+        Streaming { asking, come: VecDeque::new(), result }
     }
 
     /// How it ended: with what was required, or why not. None while it goes on.
@@ -86,7 +85,7 @@ where
             return Poll::Ready(Some(next));
         }
         let Some(asking) = &mut this.asking else { return Poll::Ready(None) };
-        if let Poll::Ready(end) = asking.poll(this.timer.as_mut(), cx, &mut Queue(&mut this.come)) {
+        if let Poll::Ready(end) = asking.poll(cx, &mut Queue(&mut this.come)) {
             let answers = asking.close::<Queue<'_, S::Response>>(end);
             this.result = Some(match end {
                 End::Done => Ok(answers.tally()),
