@@ -22,6 +22,8 @@ mod fence;
 mod fenced;
 mod maps;
 mod measure;
+#[cfg(test)]
+mod model;
 mod moved;
 mod mover;
 mod moving;
