@@ -69,6 +69,8 @@ pub use scatter::{
     Shortfall, Tally, Tied,
 };
 pub use shard::{Shard, ShardKey, ShardMap};
-pub use shards::{FenceLayer, Fence, Moved, Mover, Moving, Rebalance, Route, ShardMaps, Shards};
+pub use shards::{
+    By, Computed, Fence, FenceLayer, Moved, Mover, Moving, Rebalance, Rebalanced, Route, ShardMaps, Shards,
+};
 pub use slow_start::SlowStart;
 pub use source::{Dns, Family, Follow, Member, Records, Resolution, Resolver, Srv, System};

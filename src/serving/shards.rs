@@ -20,8 +20,11 @@ mod core;
 mod course;
 mod fence;
 mod fenced;
+mod leaves;
 mod maps;
 mod measure;
+#[cfg(test)]
+mod model;
 mod moved;
 mod mover;
 mod moving;
@@ -35,6 +38,7 @@ mod view;
 pub use batch::{Batched, Each, Merged};
 pub use fence::{Fence, Pass};
 pub use fenced::{FenceLayer, Fenced, Passing};
+pub use leaves::{EachCopy, EachShard};
 pub use maps::ShardMaps;
 pub use moved::Moved;
 pub use mover::Mover;
@@ -217,17 +221,6 @@ impl<S, R, C> Shards<S, R, C> {
     /// [`Place::index`](super::Place::index). Empty where nothing was counted.
     pub fn loads(&self) -> Vec<u64> {
         self.core.measure.as_ref().map(measure::Measure::take).unwrap_or_default()
-    }
-
-    /// The shards of the map, and their endpoints, each once: what a request that concerns all is sent to. Shards that have
-    /// no endpoint are left out.
-    pub fn leaves(&self) -> Vec<(Arc<str>, S)>
-    where
-        S: Clone,
-    {
-        let view = self.core.view();
-        let names = view.map.shards().iter().map(|shard| shard.name.clone());
-        names.filter_map(|name| Some((name.clone(), view.set.find(&name)?.service.clone()))).collect()
     }
 
     /// The owners of this key that have an endpoint, in the order of the map.

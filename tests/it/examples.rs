@@ -11,6 +11,9 @@ mod overload;
 #[path = "../../examples/pod.rs"]
 mod pod;
 #[allow(dead_code, reason = "a test calls its story, not its main")]
+#[path = "../../examples/rebalance.rs"]
+mod rebalance;
+#[allow(dead_code, reason = "a test calls its story, not its main")]
 #[path = "../../examples/reconcile.rs"]
 mod reconcile;
 #[allow(dead_code, reason = "a test calls its story, not its main")]
@@ -54,6 +57,11 @@ fn sticky_tells_its_story() {
 #[test]
 fn cache_tells_its_story() {
     told("cache", cache::story());
+}
+
+#[test]
+fn rebalance_tells_its_story() {
+    told("rebalance", rebalance::story());
 }
 
 #[test]

@@ -18,6 +18,7 @@ use std::{
 use tower::{Layer, Service, ServiceBuilder, ServiceExt, service_fn};
 
 mod attempts;
+mod batched;
 mod cache;
 mod contract;
 mod drops;

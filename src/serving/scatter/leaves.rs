@@ -1,10 +1,6 @@
 //! Whom a request goes to, and what each of them gets.
 
-use super::super::{
-    Endpoints, Lease,
-    cell::state,
-    load::Watch,
-};
+use super::super::{Endpoints, Lease, cell::state, load::Watch, snapshot::Endpoint};
 use crate::{
     base::{Error, Kind, Result, sync::Lock},
     layer::Metadata,
@@ -47,6 +43,10 @@ impl<S, Req> Leaf<S, Req> {
         self.shared_name().map_or("", |name| name)
     }
 
+    pub(in super::super) fn request_mut(&mut self) -> Option<&mut Req> {
+        self.request.as_mut()
+    }
+
     #[inline(always)]
     pub(super) fn shared_name(&self) -> Option<&Arc<str>> {
         self.name.as_ref().or_else(|| Some(self.lease.cell()?.key()))
@@ -57,6 +57,24 @@ impl<S, Req> Leaf<S, Req> {
         if self.name.is_none() {
             self.name = self.shared_name().cloned();
         }
+    }
+}
+
+impl<S: Clone, Req: Metadata> Leaf<S, Req> {
+    /// A leaf that is an endpoint of a set, and counted there. One that is not ready has failed and is not asked.
+    pub(in super::super) fn of(endpoint: &Endpoint<S>, ready: bool, request: &Req) -> Result<Self> {
+        if !ready {
+            let name = endpoint.cell.key().clone();
+            return Ok(Leaf::failed(name, Error::new(Kind::Unavailable, "it is not ready").unsent()));
+        }
+        let once = || Error::new(Kind::Invalid, "scatter: this request cannot be sent to several").unsent();
+        Ok(Leaf {
+            name: None,
+            lease: Lease::new(&endpoint.cell, Watch::least(&endpoint.cell)),
+            service: Some(endpoint.service.clone()),
+            request: Some(request.repeat().ok_or_else(once)?),
+            error: None,
+        })
     }
 }
 
@@ -123,22 +141,8 @@ where
             if about.draining || about.attributes.weight == 0 {
                 continue;
             }
-            if !about.attributes.ready || endpoint.cell.state() & state::UNREADY != 0 {
-                let name = endpoint.cell.key().clone();
-                leaves.push(Leaf::failed(name, Error::new(Kind::Unavailable, "it is not ready").unsent()));
-                continue;
-            }
-            let request = request.repeat();
-            if request.is_none() {
-                return Err(Error::new(Kind::Invalid, "scatter: this request cannot be sent to several").unsent());
-            }
-            leaves.push(Leaf {
-                name: None,
-                lease: Lease::new(&endpoint.cell, Watch::least(&endpoint.cell)),
-                service: Some(endpoint.service.clone()),
-                request,
-                error: None,
-            });
+            let ready = about.attributes.ready && endpoint.cell.state() & state::UNREADY == 0;
+            leaves.push(Leaf::of(endpoint, ready, &request)?);
         }
         if leaves.is_empty() {
             return Err(Error::new(Kind::Unavailable, "it has no endpoints").at(self.name_shared()).unsent());

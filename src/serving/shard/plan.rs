@@ -161,7 +161,10 @@ impl Names {
 }
 
 /// Every part of both maps, cut where either is, with the owners in each.
-fn both<'a>(before: &'a ShardMap, after: &'a ShardMap) -> impl Iterator<Item = (Span, &'a [ShardId], &'a [ShardId])> {
+pub(super) fn both<'a>(
+    before: &'a ShardMap,
+    after: &'a ShardMap,
+) -> impl Iterator<Item = (Span, &'a [ShardId], &'a [ShardId])> {
     let (mut old, mut new) = (before.parts().peekable(), after.parts().peekable());
     let mut from: Option<Start> = None;
     std::iter::from_fn(move || {

@@ -4,6 +4,7 @@ use super::{
     ShardMap, Strategy,
     build::{ShardMapBuilder, index},
     map::{Inner, Layout},
+    plan::both,
     ranges::{Draft, KeyRange},
     shard::Shard,
     slot::{SLOTS, Slot, Span},
@@ -31,19 +32,7 @@ impl ShardMap {
             let message = format!("keys cannot move part by part from {} copies to {}", self.copies(), target.copies());
             return Err(Error::new(Kind::Invalid, message));
         }
-        let (mut old, mut new) = (self.parts().peekable(), target.parts().peekable());
-        let mut parts = Vec::new();
-        while let (Some((one, before)), Some((other, after))) = (old.peek(), new.peek()) {
-            let (span, ends) = common(one, other);
-            parts.push(Part { span, before, after });
-            if ends.0 {
-                old.next();
-            }
-            if ends.1 {
-                new.next();
-            }
-        }
-        Ok(parts)
+        Ok(both(self, target).map(|(span, before, after)| Part { span, before, after }).collect())
     }
 
     /// The same with another version.
@@ -103,27 +92,6 @@ impl ShardMap {
             && self.shards() == other.shards()
             && self.table() == other.table()
             && self.key_ranges() == other.key_ranges()
-    }
-}
-
-/// What both have from their common beginning on, and which of them ends with it.
-fn common(one: &Span, other: &Span) -> (Span, (bool, bool)) {
-    match (one, other) {
-        (Span::Hashes { seed, first, last }, Span::Hashes { first: start, last: end, .. }) => {
-            let span = Span::Hashes { seed: *seed, first: *first.max(start), last: *last.min(end) };
-            (span, (last <= end, end <= last))
-        }
-        (Span::Keys { from, until }, Span::Keys { from: start, until: end }) => {
-            let ends = |a: &Option<bytes::Bytes>, b: &Option<bytes::Bytes>| match (a, b) {
-                (_, None) => true,
-                (None, Some(_)) => false,
-                (Some(a), Some(b)) => a <= b,
-            };
-            let (one_ends, other_ends) = (ends(until, end), ends(end, until));
-            let until = if one_ends { until.clone() } else { end.clone() };
-            (Span::Keys { from: from.max(start).clone(), until }, (one_ends, other_ends))
-        }
-        _ => (one.clone(), (true, true)),
     }
 }
 

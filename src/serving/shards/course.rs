@@ -44,12 +44,11 @@ impl Stage {
             // nothing is sealed yet, or the keys have arrived
             (Stage::Copying | Stage::Cleaning, Event::Failed) => Then::Again,
             (Stage::Copying | Stage::Cleaning, Event::Dropped) => Then::Leave,
-            // from outside comes what is decided: whoever is dropped has no time to ask
-            (Stage::Sealing | Stage::HandingOver, Event::Dropped) if outside => Then::Leave,
-            (Stage::Sealing | Stage::HandingOver, _) => Then::Undo,
+            // from outside comes what is decided, and whoever is dropped has no time to ask
+            (_, Event::Dropped) if outside => Then::Leave,
             // it may count already
-            (Stage::Committing, Event::Failed) => Then::Again,
-            (Stage::Committing, Event::Dropped) => Then::Leave,
+            (Stage::Committing, Event::Failed) if outside => Then::Again,
+            (Stage::Sealing | Stage::HandingOver | Stage::Committing, _) => Then::Undo,
         }
     }
 

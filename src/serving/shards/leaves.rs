@@ -65,10 +65,11 @@ where
             let error = Error::new(Kind::Unavailable, "it has no endpoint").at(view.name(shard)).unsent();
             return Ok(Leaf::failed(view.name(shard), error));
         };
-        let once = || Error::new(Kind::Invalid, "scatter: this request cannot be sent to several").unsent();
-        let mut request = request.repeat().ok_or_else(once)?;
-        self.route.stamp(&mut request, view.map.version());
-        Ok(Leaf::of(endpoint, view.is_ready(shard), request))
+        let mut leaf = Leaf::of(endpoint, view.is_ready(shard), request)?;
+        if let Some(request) = leaf.request_mut() {
+            self.route.stamp(request, view.map.version());
+        }
+        Ok(leaf)
     }
 }
 
@@ -83,7 +84,8 @@ where
 
     fn leaves(&mut self, request: Req) -> Result<Vec<Leaf<S, Req>>> {
         let view = self.0.view();
-        view.map.ids().map(|shard| self.0.leaf(&view, shard, &request)).collect()
+        let ids = view.map.shards().iter().filter_map(|shard| view.map.id(&shard.name));
+        ids.map(|shard| self.0.leaf(&view, shard, &request)).collect()
     }
 }
 
@@ -133,7 +135,7 @@ impl<S, R, C> fmt::Debug for EachCopy<S, R, C> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::super::{Endpoints, Require, Scatter};
+    use super::super::super::{Coverage, Endpoints, Require, Scatter};
     use super::*;
     use crate::{base::sync::Lock, layer::Request};
     use futures::future::{BoxFuture, FutureExt};
@@ -159,13 +161,13 @@ mod tests {
         }
         let map = ShardMap::planned(["s0", "s1", "s2"]).build().unwrap();
         let shards = Shards::new(map, |request: &Request<u64>| request.message(), endpoints.clone());
-        let mut search = Scatter::new(shards.leaves()).require(Require::at_least(2).unwrap());
+        let mut search = Scatter::new(shards.leaves()).require(Coverage::count(2));
         let answers = search.call(Request::new(1)).await.unwrap();
-        assert_eq!(answers.errors().map(|(name, _)| name.to_string()).collect::<Vec<_>>(), ["s2"]);
+        assert_eq!(answers.failed().map(|(name, _)| name).collect::<Vec<_>>(), ["s2"]);
         assert_eq!(asked.lock().iter().map(|name| &**name).collect::<Vec<_>>(), ["s0", "s1"]);
         endpoints.insert("s2", shard("s2", &asked, true));
         let answers = search.call(Request::new(1)).await.unwrap();
-        assert_eq!((answers.tally().answered, asked.lock().len()), (3, 3));
+        assert_eq!((answers.answered().count(), asked.lock().len()), (3, 3));
     }
 
     #[tokio::test(start_paused = true)]
@@ -178,7 +180,7 @@ mod tests {
             endpoints.insert(name, shard(name, &asked, *name != *owners[1]));
         }
         let shards = Shards::new(map, |request: &Request<u64>| request.message(), endpoints.clone());
-        let mut write = Scatter::new(shards.copies()).require(Require::quorum(2).unwrap());
+        let mut write = Scatter::new(shards.copies()).require(Require::Quorum(2));
         let answers = write.call(Request::new(7)).await.unwrap();
         assert_eq!(answers.into_values().collect::<BTreeSet<_>>(), [owners[0].clone(), owners[2].clone()].into());
         assert_eq!(*asked.lock(), owners.iter().cloned().collect());

@@ -1,11 +1,11 @@
 //! From the map that counts to another, step by step, while requests flow.
 
+use super::super::{ShardMap, shard::plan::Plan};
 use super::{
     Mover, Moving, ShardMaps, Shards,
     course::{Event, Stage, Then},
     steps::{self, Step, Task},
 };
-use super::super::ShardMap;
 use crate::base::{Backoff, Error, Kind, Result, Rng, Seed, time::sleep};
 use std::{fmt, future::Future, time::Duration};
 
@@ -108,22 +108,31 @@ impl fmt::Display for Rebalanced {
 }
 
 impl<S, R, C> Shards<S, R, C> {
-    /// Moves keys step by step until each has the owners that the wanted map gives it, and ends with that map. Its version
-    /// does not matter: the steps get the versions that follow the map that counts, and so does the last.
+    /// What lies between the map that counts and the wanted one: to be read before it is done. The version of the wanted
+    /// one does not matter, so that the same map can be planned for again, from wherever the last rebalance has ended.
     ///
-    /// Each step derives from the map that counts and the one that is wanted, so that to go on after an error, a crash or a
-    /// drop is to call this again; to go back, with the old map.
+    /// # Errors
+    /// [`Kind::Unsupported`] where the maps differ in kind or seed.
+    pub fn plan(&self, wanted: &ShardMap) -> Result<Plan> {
+        self.maps().plan(wanted)
+    }
+
+    /// Moves keys step by step until each has the owners that the plan gives it, and ends with the plan's map. Each step
+    /// publishes a map of its own, of the version that follows; so does the last.
+    ///
+    /// To go on after an error, a crash or a drop, [plan](Self::plan) again and call this again; to go back, plan for the
+    /// old map. Each step derives from the map that counts and the one that is wanted, and from nothing else.
     ///
     /// **Cancel-safety**: dropped at any await, each key is owned by exactly one shard (per copy). What was sealed is served
     /// again at once; where [it is decided elsewhere](Mover::commit) which map counts, once the next rebalance begins.
     ///
     /// # Errors
     /// The mover's, naming the step, when the attempts are used up; what has arrived until then, stays.
-    /// [`Kind::Conflict`] where another rebalance is under way, or another map was published meanwhile;
-    /// [`Kind::Unavailable`] where a shard of the wanted map has no endpoint; [`Kind::Invalid`] where the maps differ in
-    /// kind, seed or number of copies, so that no steps lead from one to the other.
-    pub async fn rebalance<M: Mover + ?Sized>(&self, wanted: &ShardMap, mover: &M) -> Result<Rebalanced> {
-        self.rebalance_by(&Rebalance::new(), wanted, mover).await
+    /// [`Kind::Conflict`] where the plan begins with another map than the one that counts, another rebalance is under way,
+    /// or another map was published meanwhile; [`Kind::Unavailable`] where a shard of the wanted map has no endpoint;
+    /// [`Kind::Invalid`] where the maps differ in the number of copies.
+    pub async fn rebalance<M: Mover + ?Sized>(&self, plan: &Plan, mover: &M) -> Result<Rebalanced> {
+        self.rebalance_by(&Rebalance::new(), plan, mover).await
     }
 
     /// The same by these settings.
@@ -133,19 +142,28 @@ impl<S, R, C> Shards<S, R, C> {
     pub async fn rebalance_by<M: Mover + ?Sized>(
         &self,
         settings: &Rebalance,
-        wanted: &ShardMap,
+        plan: &Plan,
         mover: &M,
     ) -> Result<Rebalanced> {
-        let missing = wanted.shards().iter().find(|shard| !self.endpoints().contains(&shard.name));
+        let missing = plan.after.shards().iter().find(|shard| !self.endpoints().contains(&shard.name));
         if let Some(shard) = missing {
             let message = "the wanted map names this shard, and there is no endpoint of that name";
             return Err(Error::new(Kind::Unavailable, message).at(shard.name.clone()).unsent());
         }
-        self.maps().rebalance(settings, wanted, mover).await
+        self.maps().rebalance(settings, plan, mover).await
     }
 }
 
 impl ShardMaps {
+    /// [`Shards::plan`] without a router.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn plan(&self, wanted: &ShardMap) -> Result<Plan> {
+        let now = self.current();
+        now.plan(&wanted.with_version(now.version() + 1))
+    }
+
     /// [`Shards::rebalance`] without a router: where keys are moved by another process than those that route.
     ///
     /// # Errors
@@ -153,17 +171,21 @@ impl ShardMaps {
     pub async fn rebalance<M: Mover + ?Sized>(
         &self,
         settings: &Rebalance,
-        wanted: &ShardMap,
+        plan: &Plan,
         mover: &M,
     ) -> Result<Rebalanced> {
         let _turn = self.turn()?;
+        let (wanted, version) = (&plan.after, self.current().version());
+        if plan.before.version() != version {
+            let message = format!("the plan begins with map {}, and map {version} counts", plan.before.version());
+            return Err(Error::new(Kind::Conflict, message));
+        }
         let rng = settings.seed.unwrap_or_else(|| Seed::ambient().fork("rebalance")).rng();
-        let done = Rebalanced { steps: 0, moved: 0.0, given_up: 0, version: self.current().version(), unclean: Vec::new() };
+        let done = Rebalanced { steps: 0, moved: 0.0, given_up: 0, version, unclean: Vec::new() };
         let mut run = Run { maps: self, mover, settings, rng, done };
-        if mover.commit(&self.current()).is_some() {
+        if mover.commit(&plan.before).is_some() {
             // whatever was left open is decided now: the keys stay where they are
-            let now = self.current();
-            run.count(now.with_version(now.version() + 1)).await?;
+            run.count(plan.before.with_version(version + 1)).await?;
         }
         while let Some(step) = steps::next(&self.current(), wanted, settings.step.into())? {
             run.step(step, wanted).await?;

@@ -1,8 +1,8 @@
 //! One map and one set of endpoints, as a request sees them, and which owner of a key it goes to.
 
 use super::super::{
-    eject::Admit,
     cell::state,
+    eject::Admit,
     load::Watch,
     shard::{ShardId, ShardMap},
     snapshot::{Endpoint, Snapshot},
@@ -46,6 +46,13 @@ impl<S> View<S> {
     #[inline(always)]
     pub(super) fn endpoint(&self, owner: ShardId) -> Option<&Endpoint<S>> {
         self.set.list.get(*self.places.get(owner.index())? as usize)
+    }
+
+    /// Whether it is ready, for a request that has nowhere else to go.
+    pub(super) fn is_ready(&self, owner: ShardId) -> bool {
+        let Some(place) = self.place(owner) else { return false };
+        let about = self.set.about.get(place).is_some_and(|about| about.attributes.ready);
+        about && self.set.list.get(place).is_some_and(|endpoint| endpoint.cell.state() & state::UNREADY == 0)
     }
 
     pub(super) fn name(&self, owner: ShardId) -> Arc<str> {
@@ -128,7 +135,9 @@ impl<S> View<S> {
         };
         let names: Vec<&str> = owners.iter().map(|owner| self.map.name(*owner)).collect();
         let message = match owners {
-            [owner] if self.place(*owner).is_none() => "the map names this shard, and there is no endpoint of that name".into(),
+            [owner] if self.place(*owner).is_none() => {
+                "the map names this shard, and there is no endpoint of that name".into()
+            }
             [_] => "the shard takes no calls".into(),
             _ => format!("of the owners {} none takes calls, or there is no endpoint of that name", names.join(", ")),
         };

@@ -11,6 +11,7 @@ use seedpod::{
         ConcurrencyLimitLayer, FaultLayer, Gradient2, HedgeLayer, IdempotencyKey, IdempotencyLayer, IdleLayer, Rate,
         RateLimitLayer, ShadowLayer, ShedLayer, Split, Throttle, TimeoutLayer, TotalTimeoutLayer, Trip,
     },
+    serving::{By, Fence, FenceLayer, ShardMap, ShardMaps, Shards},
     serving::{Require, Scatter, Tied},
     testing::{
         drops,
@@ -50,6 +51,20 @@ fn nine<S: Clone>(service: S) -> Endpoints<S> {
         }
     });
     endpoints
+}
+
+fn number(request: &Request<u32>) -> &u32 {
+    request.message()
+}
+
+fn maps() -> ShardMaps {
+    ShardMap::planned(["probe"]).build().unwrap().into()
+}
+
+fn shards<S: Clone>(service: S) -> Shards<S, By<fn(&Request<u32>) -> &u32>> {
+    let endpoints = seeded("probed");
+    endpoints.insert("probe", service);
+    Shards::new(maps(), number as fn(&Request<u32>) -> &u32, endpoints)
 }
 
 /// The name alone of the service's type.
@@ -94,6 +109,9 @@ contract! {
     fault: Fault, |inner| FaultLayer::new().layer(inner);
     hedge: Hedge, |inner| HedgeLayer::new(0.1).unwrap().layer(inner);
     idempotency: Idempotency, |inner| IdempotencyLayer::by(idempotency_key).window(Duration::ZERO).layer(inner);
+    fenced: Fenced, |inner| {
+        FenceLayer::new(Fence::new("probe", maps()), By(number as fn(&Request<u32>) -> &u32)).layer(inner)
+    };
     idle: Idle, |inner| {
         let response = |number: u32| ::http::Response::new(Full::new(Bytes::copy_from_slice(&number.to_be_bytes())));
         IdleLayer::new().layer(MapResponse::new(inner, response))
@@ -110,6 +128,13 @@ contract! {
     scatter_of_scatters: Scatter, |inner| Scatter::new(nine(Scatter::new(nine(inner)))).tree();
     scatter_tied: Scatter, |inner| Scatter::new(nine(inner)).hedge(Tied::new());
     shadow: Shadow, |inner| ShadowLayer::new(service_fn(mirror), 1.0).unwrap().layer(inner);
+    shards_: Shards, |inner| shards(inner);
+    shards_of_replicas: Shards, |inner| shards(replicas(inner));
+    shards_bounded: Shards, |inner| shards(inner).bounded(2.0).unwrap();
+    shards_fenced: Shards, |inner| {
+        let route = By(number as fn(&Request<u32>) -> &u32);
+        shards(FenceLayer::new(Fence::new("probe", maps()), route).layer(inner))
+    };
     shed: Shed, |inner| ShedLayer::new().patience(SECOND).layer(inner);
     split: Split, |inner| Split::new([("a", inner, 1)]).unwrap();
     timeout: Timeout, |inner| TimeoutLayer::new(5 * SECOND).layer(inner);
@@ -164,8 +189,9 @@ fn services(folder: &Path, found: &mut BTreeSet<String>) {
     }
 }
 
-/// Services of HTTP requests, and where both probes are run over them.
-const OVER_HTTP: [(&str, &str); 4] = [
+/// Services of other requests, and where both probes are run over them.
+const OTHERS: [(&str, &str); 5] = [
+    ("Batched", include_str!("batched.rs")),
     ("HttpCache", include_str!("http_cache.rs")),
     ("HttpIdempotency", include_str!("idempotency.rs")),
     ("Sticky", include_str!("sticky.rs")),
@@ -179,10 +205,10 @@ fn no_layer_and_no_service_is_forgotten() {
     services(&src.join("layer"), &mut found);
     services(&src.join("serving"), &mut found);
     assert!(found.contains("Retry") && found.contains("Cache") && found.contains("Replicas"), "{found:?}");
-    for (name, file) in OVER_HTTP {
+    for (name, file) in OTHERS {
         assert!(file.contains("leaves_nothing(") && file.contains("check("), "{name}");
     }
-    let probed = PROBED.iter().chain(OVER_HTTP.iter().map(|(name, _)| name));
+    let probed = PROBED.iter().chain(OTHERS.iter().map(|(name, _)| name));
     let probed: BTreeSet<String> = probed.map(|name| name.to_string()).collect();
     assert_eq!(found, probed, "what implements Service under src/layer and src/serving, and what is probed here");
 
@@ -191,7 +217,7 @@ fn no_layer_and_no_service_is_forgotten() {
     let names = public.lines().filter(|line| line.starts_with("pub use ")).flat_map(|line| {
         line.split(|letter: char| !letter.is_alphanumeric()).filter(|name| name.ends_with("Layer")).collect::<Vec<_>>()
     });
-    let texts = || OVER_HTTP.iter().map(|(_, text)| *text).chain([here]);
+    let texts = || OTHERS.iter().map(|(_, text)| *text).chain([here]);
     let missing: Vec<_> = names.filter(|name| !texts().any(|text| text.contains(&format!("{name}::")))).collect();
     assert!(missing.is_empty(), "not probed here: {missing:?}");
 }
