@@ -61,6 +61,8 @@ pub use pick::{Choice, LeastPending, Locality, PeakEwma, Picker, Random, Ring, R
 pub use probes::{ProbeReport, Probed, Probes, Probing};
 pub use replicas::{Picked, Replicas};
 pub use shard::{Shard, ShardKey, ShardMap};
-pub use shards::{By, Computed, Fence, FenceLayer, Moved, Mover, Moving, Rebalance, Rebalanced, Route, ShardMaps, Shards};
+pub use shards::{
+    By, Computed, Fence, FenceLayer, Moved, Mover, Moving, Rebalance, Rebalanced, Route, ShardMaps, Shards,
+};
 pub use slow_start::SlowStart;
 pub use source::{Dns, Family, Follow, Member, Records, Resolution, Resolver, Srv, System};

@@ -1,7 +1,7 @@
 //! Requests of many keys: split by shard, sent at once, merged in order.
 
-use super::{Moved, Route, Shards, bounded, core::Core, view::View};
 use super::super::{Lease, shard::ShardId};
+use super::{Moved, Route, Shards, bounded, core::Core, view::View};
 use crate::{
     base::{BoxError, Error, Kind, Outcome, hash, time::Instant},
     layer::{Classify, Metadata, Request, Standard, on_call::OnCall},
@@ -212,7 +212,9 @@ impl<S, R, C> Batched<S, R, C> {
             let mut moved: Option<Moved> = None;
             for (result, places) in join_all(calls).await {
                 match result {
-                    Ok(answers) => places.into_iter().zip(answers).for_each(|(place, answer)| batch.answer(place, Ok(answer))),
+                    Ok(answers) => {
+                        places.into_iter().zip(answers).for_each(|(place, answer)| batch.answer(place, Ok(answer)))
+                    }
                     Err(error) => match Moved::of(&error) {
                         Some(found) => moved = moved.max(Some(found)),
                         None => places.into_iter().for_each(|place| batch.answer(place, Err(error.clone()))),

@@ -52,7 +52,12 @@ impl Loads {
 
     /// The order in which a key's owners are asked: the less loaded of two drawn at random, then the others; then, where
     /// what is too much spills, all other shards in the order of their numbers, from the first owner on.
-    pub(super) fn order(&self, owners: &[ShardId], shards: usize, chance: impl FnOnce() -> Rng) -> SmallVec<[ShardId; 4]> {
+    pub(super) fn order(
+        &self,
+        owners: &[ShardId],
+        shards: usize,
+        chance: impl FnOnce() -> Rng,
+    ) -> SmallVec<[ShardId; 4]> {
         let mut order: SmallVec<[ShardId; 4]> = SmallVec::from_slice(owners);
         if owners.len() > 1 {
             let mut rng = chance();

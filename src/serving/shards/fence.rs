@@ -1,5 +1,6 @@
 //! The gate in front of one shard's data: only what the shard owns passes, and a part that moves away is sealed.
 
+use super::super::shard::{SLOTS, ShardKey, ShardMap, Slot, Span, hash};
 use super::{Moved, Moving, ShardMaps};
 use crate::base::{
     Error, Kind, Result,
@@ -11,7 +12,6 @@ use crate::base::{
         },
     },
 };
-use super::super::shard::{SLOTS, ShardKey, ShardMap, Slot, Span, hash};
 use std::{collections::BTreeMap, fmt, pin::pin, sync::Arc};
 use tokio::sync::Notify;
 

@@ -1,11 +1,11 @@
 //! From the map that counts to another, step by step, while requests flow.
 
+use super::super::{ShardMap, shard::plan::Plan};
 use super::{
     Mover, Moving, ShardMaps, Shards,
     course::{Event, Stage, Then},
     steps::{self, Step, Task},
 };
-use super::super::{ShardMap, shard::plan::Plan};
 use crate::base::{Backoff, Error, Kind, Result, Rng, Seed, time::sleep};
 use std::{fmt, future::Future, time::Duration};
 

@@ -1,6 +1,10 @@
 //! Which keys move next: derived from the map that counts and the one that is wanted, and from nothing else.
 
-use super::{super::ShardMap, Moving, super::shard::{ShardId, Span}};
+use super::{
+    super::ShardMap,
+    super::shard::{ShardId, Span},
+    Moving,
+};
 use crate::base::Result;
 use std::{collections::BTreeMap, sync::Arc};
 

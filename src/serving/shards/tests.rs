@@ -1,6 +1,9 @@
 //! Which shard a request goes to, and what it waits for.
 
-use super::{super::{Attributes, shard::Span}, *};
+use super::{
+    super::{Attributes, shard::Span},
+    *,
+};
 use crate::{
     base::{Kind, Seed, sync::Lock, time},
     layer::{Request, RetryLayer, attempt},
@@ -141,7 +144,12 @@ async fn a_request_sees_one_map_and_one_set() {
 }
 
 /// Shards that answer after a second, so that what is called at once is in flight at once.
-fn bounded(names: &[&str], factor: f64, copies: usize, spills: bool) -> (Shards<Endpoint, By<fn(&Request<u64>) -> &u64>>, ShardMap) {
+fn bounded(
+    names: &[&str],
+    factor: f64,
+    copies: usize,
+    spills: bool,
+) -> (Shards<Endpoint, By<fn(&Request<u64>) -> &u64>>, ShardMap) {
     let map = ShardMap::planned(names.iter().copied()).copies(copies).build().unwrap();
     let shards = Shards::new(map.clone(), key as fn(&Request<u64>) -> &u64, named(names, 1_000));
     (if spills { shards.spilling(factor) } else { shards.bounded(factor) }.unwrap(), map)
@@ -224,7 +232,10 @@ async fn hostile_keys_of_one_slot_are_refused_at_the_bound_and_leave_the_others_
     let others: Vec<_> = others.filter(|key| owner(&map, *key) != owner(&map, 7)).collect();
     let mixed = others.iter().zip(hostile.iter().cycle()).flat_map(|(good, bad)| [*good, *bad]);
     let (got, _) = at_once(&shards, 2.0, mixed).await;
-    assert_eq!(got.iter().filter(|(name, _)| **name != owner(&map, 7)).map(|(_, got)| *got as usize).sum::<usize>(), others.len());
+    assert_eq!(
+        got.iter().filter(|(name, _)| **name != owner(&map, 7)).map(|(_, got)| *got as usize).sum::<usize>(),
+        others.len()
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -257,7 +268,9 @@ async fn each_slot_is_counted_where_it_is_measured() {
 
 /// A shard that is refused everything by a fence that knows this map.
 fn moved(version: u64) -> Endpoint {
-    BoxCloneSyncService::new(service_fn(move |_: Request<u64>| async move { Err::<String, _>(Moved::at(version).into()) }))
+    BoxCloneSyncService::new(service_fn(
+        move |_: Request<u64>| async move { Err::<String, _>(Moved::at(version).into()) },
+    ))
 }
 
 #[tokio::test(start_paused = true)]
@@ -381,7 +394,8 @@ async fn items_of_a_batch_whose_keys_move_are_split_anew_and_no_other_is_sent_tw
     let next = next.unwrap();
     let spans: Vec<_> = next.parts().filter(|(_, owners)| next.name(owners[0]) == "s2").map(|(span, _)| span).collect();
     for from in ["s0", "s1"] {
-        let moving = Moving { from: from.into(), to: "s2".into(), spans: spans.clone().into(), version: 2, stays: false };
+        let moving =
+            Moving { from: from.into(), to: "s2".into(), spans: spans.clone().into(), version: 2, stays: false };
         fences[from].seal(&moving).now_or_never().unwrap().unwrap();
     }
     let items: Vec<u64> = (0..60).collect();
@@ -415,7 +429,8 @@ async fn a_seal_waits_for_who_is_inside_and_a_map_decides() {
     let mut seal = Box::pin(fence.seal(&mine));
     assert!(seal.as_mut().now_or_never().is_none());
     assert_eq!(fence.enter(&7_u64, None).unwrap_err(), Moved::at(2), "sealed before it is empty");
-    let beside = (0_u64..).find(|key| map.locate(key).slot() == Some(slot) && map.locate(key).hash() < Some(hash)).unwrap();
+    let beside =
+        (0_u64..).find(|key| map.locate(key).slot() == Some(slot) && map.locate(key).hash() < Some(hash)).unwrap();
     let neighbour: Pass = fence.enter(&beside, None).unwrap();
     drop(inside);
     seal.await.unwrap();
@@ -423,7 +438,10 @@ async fn a_seal_waits_for_who_is_inside_and_a_map_decides() {
     fence.seal(&mine).now_or_never().unwrap().unwrap();
     // given up: the next map leaves the key where it is
     maps.publish(map.with_version(2)).unwrap();
-    assert_eq!(fence.seal(&mine).await.unwrap_err().to_string(), "s0: conflict: map 2 counts already: too late to seal for map 2");
+    assert_eq!(
+        fence.seal(&mine).await.unwrap_err().to_string(),
+        "s0: conflict: map 2 counts already: too late to seal for map 2"
+    );
     drop(fence.enter(&7_u64, None).unwrap());
     // another one takes it
     let mine = Moving { version: 3, ..mine };
@@ -445,8 +463,7 @@ async fn a_batch_inside_is_counted_for_each_of_its_keys() {
     let hangs = service_fn(|_: Request<Vec<u64>>| pending::<Result<Vec<u64>>>());
     let call = Box::pin(FenceLayer::new(fence.clone(), Each(route)).layer(hangs).call(Request::new(vec![1, 2, 3])));
     let all = Span::Hashes { seed: 0, first: 0, last: u64::MAX };
-    let moving =
-        Moving { from: "s0".into(), to: "s1".into(), spans: [all].into(), version: 2, stays: false };
+    let moving = Moving { from: "s0".into(), to: "s1".into(), spans: [all].into(), version: 2, stays: false };
     let mut seal = Box::pin(fence.seal(&moving));
     assert!(seal.as_mut().now_or_never().is_none());
     drop(call);

@@ -127,7 +127,9 @@ impl<S> View<S> {
         };
         let names: Vec<&str> = owners.iter().map(|owner| self.map.name(*owner)).collect();
         let message = match owners {
-            [owner] if self.place(*owner).is_none() => "the map names this shard, and there is no endpoint of that name".into(),
+            [owner] if self.place(*owner).is_none() => {
+                "the map names this shard, and there is no endpoint of that name".into()
+            }
             [_] => "the shard takes no calls".into(),
             _ => format!("of the owners {} none takes calls, or there is no endpoint of that name", names.join(", ")),
         };

@@ -6,12 +6,12 @@ use super::*;
 use bytes::Bytes;
 use http_body_util::Full;
 use seedpod::{
-    serving::{By, Fence, FenceLayer, ShardMap, ShardMaps, Shards},
     layer::{
         AdaptiveLimitLayer, AdmissionLayer, BreakerLayer, BulkheadLayer, CacheLayer, CoalesceLayer,
         ConcurrencyLimitLayer, FaultLayer, Gradient2, HedgeLayer, IdempotencyKey, IdempotencyLayer, IdleLayer, Rate,
         RateLimitLayer, ShadowLayer, ShedLayer, Split, Throttle, TimeoutLayer, TotalTimeoutLayer, Trip,
     },
+    serving::{By, Fence, FenceLayer, ShardMap, ShardMaps, Shards},
     testing::{
         drops,
         readiness::{self, Report},

@@ -7,9 +7,7 @@ use seedpod::{
     base::{Rng, hash, sync::Lock, time},
     layer::Request,
     net::{Net, Scope},
-    serving::{
-        Endpoints, Fence, FenceLayer, Moved, Mover, Moving, Route, ShardMap, ShardMaps, Shards,
-    },
+    serving::{Endpoints, Fence, FenceLayer, Moved, Mover, Moving, Route, ShardMap, ShardMaps, Shards},
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -205,9 +203,9 @@ impl World {
     /// Whether each key has its owner of this map.
     pub(super) fn is_as(&self, map: &ShardMap) -> bool {
         let counts = self.counts();
-        (0..KEYS).map(|number| format!("k{number}")).all(|key| {
-            counts.name(counts.owner(key.as_str())) == map.name(map.owner(key.as_str()))
-        })
+        (0..KEYS)
+            .map(|number| format!("k{number}"))
+            .all(|key| counts.name(counts.owner(key.as_str())) == map.name(map.owner(key.as_str())))
     }
 
     async fn serve(self: Arc<Self>, here: Arc<str>, operation: Operation) -> Result<u64> {
@@ -443,7 +441,11 @@ impl Mover for World {
         let rows: Vec<(String, u64)> = {
             let mut rows = self.shards[&moving.from].rows.lock();
             rows.changed.retain(|key| !moving.contains(key));
-            rows.values.iter().filter(|(key, _)| moving.contains(*key)).map(|(key, value)| (key.clone(), *value)).collect()
+            rows.values
+                .iter()
+                .filter(|(key, _)| moving.contains(*key))
+                .map(|(key, value)| (key.clone(), *value))
+                .collect()
         };
         self.nap(10).await;
         self.shards[&moving.to].rows.lock().values.retain(|key, _| !moving.contains(key));
