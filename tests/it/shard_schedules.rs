@@ -52,10 +52,10 @@ fn milliseconds(milliseconds: u64) -> Duration {
 fn begin(rng: &mut Rng) -> ShardMap {
     let names = ["s0", "s1", "s2"];
     let seed = rng.next_u64();
-    match rng.below(4) {
+    match rng.below(6) {
         0 => ShardMap::ring(names).seed(seed).points(8).build(),
-        1 | 2 => ShardMap::ranges().range(.."k1", ["s0"]).range("k1".."k2", ["s1"]).range("k2".., ["s2"]).build(),
-        _ => ShardMap::planned(names).seed(seed).build(),
+        1 => ShardMap::planned(names).seed(seed).build(),
+        _ => ShardMap::ranges().range(.."k1", ["s0"]).range("k1".."k2", ["s1"]).range("k2".., ["s2"]).build(),
     }
     .unwrap()
 }

@@ -11,8 +11,7 @@ use seedpod::{
         ConcurrencyLimitLayer, FaultLayer, Gradient2, HedgeLayer, IdempotencyKey, IdempotencyLayer, IdleLayer, Rate,
         RateLimitLayer, ShadowLayer, ShedLayer, Split, Throttle, TimeoutLayer, TotalTimeoutLayer, Trip,
     },
-    serving::{By, Fence, FenceLayer, ShardMap, ShardMaps, Shards},
-    serving::{Require, Scatter, Tied},
+    serving::{By, Fence, FenceLayer, Require, Scatter, ShardMap, ShardMaps, Shards, Tied},
     testing::{
         drops,
         readiness::{self, Report},
