@@ -143,10 +143,11 @@ where
         took.push(start.elapsed().as_millis());
     }
     took.sort();
+    let at = |place: usize| took.get(place).copied().unwrap_or_default();
     Ok(format!(
         "median {:>3} ms, slowest {:>3} ms, covers {:>5.1} %, {:>3} asked",
-        took[10],
-        took[19],
+        at(10),
+        at(19),
         coverage * 5.0,
         asked.load(SeqCst)
     ))
@@ -156,7 +157,7 @@ async fn a_replica_is_slow() -> Result<String> {
     let asked = Arc::default();
     let slow = [Some(400), Some(14)];
     let search = || Scatter::new(shards(slow, &asked)).within(1_000 * MILLI);
-    let tally = |found: Answers<Vec<Hit>>| seedpod::serving::Covered::tally(&found).fraction();
+    let tally = |found: Answers<Vec<Hit>>| found.tally().fraction();
     let most = Coverage::fraction(0.75)?;
     Ok(format!(
         "One replica of text-2 takes 400 ms: what 20 requests get that need\n  \
@@ -177,7 +178,8 @@ async fn a_shard_is_lost() -> Result<String> {
     let missing = error.downcast_ref::<Shortfall>().map_or("nothing".into(), ToString::to_string);
     let mut most = Scatter::new(lost).require(Coverage::fraction(0.75)?).within(100 * MILLI).gather(best);
     let found = most.call(word()).await?;
-    let (names, best): (Vec<_>, _) = (found.failed.iter().map(|(name, _)| name.to_string()).collect(), &found.value[0]);
+    let names: Vec<_> = found.failed.iter().map(|(name, _)| &**name).collect();
+    let best = found.value.first().map_or("nothing", |(_, sentence)| sentence);
     Ok(format!(
         "Both replicas of text-2 are lost.\n  \
          who needs all gets           {error}\n  \
@@ -185,7 +187,7 @@ async fn a_shard_is_lost() -> Result<String> {
          who needs three quarters     {}; without {}, the best is: {}",
         found.tally,
         names.join(", "),
-        best.1
+        best
     ))
 }
 

@@ -26,8 +26,6 @@ mod require;
 mod settings;
 mod slab;
 mod streaming;
-#[cfg(test)]
-mod tests;
 mod wakers;
 
 pub use answers::{Answer, Answers, Covered, Gathered, Reply, Shortfall, Tally};
@@ -437,3 +435,6 @@ impl<S: Service<R>, R, G: Gather<S::Response>> fmt::Debug for Scattering<S, R, G
         f.debug_struct("Scattering").field("over", &self.asking.is_none()).finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests;

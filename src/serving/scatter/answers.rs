@@ -115,6 +115,11 @@ impl<T> Answers<T> {
         self.list.iter()
     }
 
+    /// How many did what.
+    pub fn tally(&self) -> Tally {
+        self.tally
+    }
+
     /// Those that answered, with their names.
     pub fn answered(&self) -> impl Iterator<Item = (&str, &T)> {
         self.list.iter().filter_map(|answer| match &answer.reply {

@@ -247,7 +247,9 @@ where
                 woken &= woken - 1;
             }
         }
-        self.start(cx, sink)?;
+        if self.asked < self.need.leaves {
+            self.start(cx, sink)?;
+        }
         while let Some(at) = self.next_moment() {
             let timer = self.timer.get_or_insert_with(|| Box::pin(Timer::default()));
             if timer.as_mut().poll_until(at, cx).is_pending() && !is_last_call(at) {

@@ -1,7 +1,7 @@
 //! The answers of a request, as they come.
 
 use super::{
-    answers::{Answer, Covered, Reply, Tally},
+    answers::{Answer, Reply, Tally},
     asking::{Asking, End, Sink},
 };
 use crate::{

@@ -4,7 +4,7 @@
 use super::*;
 use seedpod::{
     layer::HedgeLayer,
-    serving::{Answers, Coverage, Covered, Scatter, Tied},
+    serving::{Answers, Coverage, Scatter, Tied},
     testing::drops,
 };
 use std::{fs, path::Path};
