@@ -207,5 +207,6 @@ pub(super) fn try_out<S>(
     }
 }
 
-#[cfg(all(test, not(seedpod_loom)))]
+#[cfg(test)]
+#[cfg(not(seedpod_loom))]
 mod tests;

@@ -165,5 +165,6 @@ impl<S, C, P: Clone> Replicas<S, C, P> {
     }
 }
 
-#[cfg(all(test, not(seedpod_loom)))]
+#[cfg(test)]
+#[cfg(not(seedpod_loom))]
 mod tests;

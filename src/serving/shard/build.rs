@@ -4,8 +4,8 @@ use super::{
     ShardMap, Strategy,
     fill::{self, Roster},
     map::{Inner, Layout},
+    member::Shard,
     ranges::{self, Ranges},
-    shard::Shard,
     table::{ShardId, Table},
 };
 use crate::base::{Error, Kind, Result};

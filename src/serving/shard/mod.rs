@@ -1,7 +1,7 @@
 //! Keys to slots, slots to shards: which of them owns what, in maps that follow one another.
 //!
 //! - [`map`]: [`ShardMap`], who owns which key — start here; [`Strategy`], how the owners were found
-//! - [`build`]: [`ShardMapBuilder`], a map that is being described; [`shard`]: [`Shard`], a name, a weight, a zone
+//! - [`build`]: [`ShardMapBuilder`], a map that is being described; [`member`]: [`Shard`], a name, a weight, a zone
 //! - [`next`]: [`Change`], from one map to the one that follows
 //! - [`key`]: [`ShardKey`], what a request is sharded by
 //! - [`slot`]: [`Slot`], [`Place`], [`Span`]: where keys are
@@ -13,10 +13,10 @@ mod fill;
 pub mod hot;
 pub mod key;
 pub mod map;
+pub mod member;
 pub mod next;
 pub mod plan;
 pub mod ranges;
-pub mod shard;
 pub mod slot;
 pub(crate) mod step;
 mod table;
@@ -28,10 +28,10 @@ pub use build::ShardMapBuilder;
 pub use hot::Loads;
 pub use key::ShardKey;
 pub use map::{ShardMap, Strategy};
+pub use member::Shard;
 pub use next::Change;
 pub use plan::{Move, Plan};
 pub use ranges::KeyRange;
-pub use shard::Shard;
 pub(crate) use slot::hash;
 pub use slot::{Place, SLOTS, Slot, Span};
 pub use table::ShardId;
