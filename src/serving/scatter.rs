@@ -90,7 +90,7 @@ use settings::Seen;
 ///
 /// Who asks a hundred leaves gets the slowest of a hundred answers: where one in a hundred takes a second, 63 % of such
 /// requests do (Dean and Barroso, *The Tail at Scale*, 2013). Here a hundred leaves of three replicas each, every replica a
-/// worker with a line, whose answers take 5 ms, one in a hundred a second; a thousand requests, 30 a second, in virtual time:
+/// worker with a line, whose answers take 5 ms, one in two hundred a second; 600 requests, 30 a second, in virtual time:
 ///
 /// ```text
 #[doc = include_str!("scatter/stragglers.txt")]
@@ -423,7 +423,7 @@ where
         let answers = asking.close::<Gathering<'_, S::Response, G>>(end);
         let result = match (end, this.state.take()) {
             (End::Done, Some(state)) => Ok(this.gather.finish(state, answers)),
-            (end, _) => Err(asking.error(end, &answers)),
+            (end, _) => Err(asking.error::<Gathering<'_, S::Response, G>>(end, &answers)),
         };
         this.asking = None;
         Poll::Ready(result)

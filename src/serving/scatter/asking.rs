@@ -481,8 +481,12 @@ where
 
     /// Why it was not reached.
     #[cold]
-    pub(super) fn error(&self, end: End, answers: &Answers<K>) -> Error {
-        let (needed, tally) = (self.need.answers, answers.tally);
+    pub(super) fn error<T: Sink<S::Response, Kept = K>>(&self, end: End, answers: &Answers<K>) -> Error {
+        let tally = answers.tally;
+        let needed = match self.require {
+            Require::Coverage(coverage) if T::DEEP => coverage.of(tally.leaves()),
+            _ => self.need.answers,
+        };
         let (kind, message) = match (end, &self.cause) {
             (End::Canary, Some(error)) => (error.kind(), "the canary failed, and the others were not asked".into()),
             (End::Canary, None) => (Kind::Timeout, "the canary was silent, and the others were not asked".into()),

@@ -474,7 +474,7 @@ async fn trees_add_up_exactly_whatever_is_late_or_failed_in_them() {
         assert!(tree.call(request()).await.is_ok());
         tree.handle().set_require(Coverage::count(all + 1));
         let error = tree.call(request()).await.unwrap_err();
-        assert_eq!(shortfall(&error).tally, sum);
+        assert_eq!((shortfall(&error).tally, shortfall(&error).needed), (sum, all + 1));
     }
     assert!(partial > 200, "{partial}");
 }
