@@ -18,6 +18,7 @@ use tower::Service;
 
 mod answers;
 mod asking;
+mod call;
 mod fan;
 mod gather;
 mod hedges;
@@ -153,7 +154,10 @@ impl<L> Scatter<L> {
     /// for count in [3, 4, 5_u64] {
     ///     shards.insert(count.to_string(), service_fn(move |_: Request<()>| async move { Ok::<_, Error>(count) }));
     /// }
-    /// let mut sum = Scatter::new(shards).fold(|| 0, |sum, _, count| Continue(*sum += count));
+    /// let mut sum = Scatter::new(shards).fold(|| 0, |sum, _, count| {
+    ///     *sum += count;
+    ///     Continue(())
+    /// });
     /// assert_eq!(sum.call(Request::new(())).await?.value, 12);
     /// # Ok::<(), Error>(()) }).unwrap();
     /// ```
@@ -242,7 +246,8 @@ impl<L, G> Scatter<L, G> {
         self.handle.clone()
     }
 
-    /// The answers as they come, instead of one answer: each leaf once, those that failed or were not waited for too.
+    /// The answers as they come, instead of one answer: each leaf once, those that failed or were not waited for too. Leaves
+    /// count as one each, whatever stands behind them.
     ///
     /// ```
     /// use futures::StreamExt;
