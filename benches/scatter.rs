@@ -39,7 +39,13 @@ fn scatter(criterion: &mut Criterion) {
     for leaves in [4, 16, 64, 256] {
         group.throughput(Throughput::Elements(leaves));
         let request = || Request::new(black_box(7)).idempotent();
-        let mut fold = Scatter::new(set(leaves)).fold(|| 0, |sum, _, answer| Continue(*sum ^= answer));
+        let mut fold = Scatter::new(set(leaves)).fold(
+            || 0,
+            |sum, _, answer| {
+                *sum ^= answer;
+                Continue(())
+            },
+        );
         group.bench_function(BenchmarkId::new("fold", leaves), |bench| {
             bench.iter(|| runtime.block_on(fold.call(request())).map_or(0, |sum| sum.value));
         });

@@ -163,7 +163,7 @@ async fn a_replica_is_slow() -> Result<String> {
         "One replica of text-2 takes 400 ms: what 20 requests get that need\n  \
          all                          {}\n  \
          three quarters within 20 ms  {}\n  \
-         all, each asked twice        {}",
+         all, again after 15 ms       {}",
         twenty(search(), &asked, tally).await?,
         twenty(search().require(most).within(20 * MILLI), &asked, tally).await?,
         twenty(search().hedge(Tied::new().after(15 * MILLI)), &asked, tally).await?,

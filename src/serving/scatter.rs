@@ -18,6 +18,7 @@ use tower::Service;
 
 mod answers;
 mod asking;
+mod call;
 mod fan;
 mod gather;
 mod hedges;
@@ -90,7 +91,7 @@ use settings::Seen;
 ///
 /// Who asks a hundred leaves gets the slowest of a hundred answers: where one in a hundred takes a second, 63 % of such
 /// requests do (Dean and Barroso, *The Tail at Scale*, 2013). Here a hundred leaves of three replicas each, every replica a
-/// worker with a line, whose answers take 5 ms, one in a hundred a second; a thousand requests, 30 a second, in virtual time:
+/// worker with a line, whose answers take 5 ms, one in two hundred a second; 600 requests, 30 a second, in virtual time:
 ///
 /// ```text
 #[doc = include_str!("scatter/stragglers.txt")]
@@ -153,7 +154,10 @@ impl<L> Scatter<L> {
     /// for count in [3, 4, 5_u64] {
     ///     shards.insert(count.to_string(), service_fn(move |_: Request<()>| async move { Ok::<_, Error>(count) }));
     /// }
-    /// let mut sum = Scatter::new(shards).fold(|| 0, |sum, _, count| Continue(*sum += count));
+    /// let mut sum = Scatter::new(shards).fold(|| 0, |sum, _, count| {
+    ///     *sum += count;
+    ///     Continue(())
+    /// });
     /// assert_eq!(sum.call(Request::new(())).await?.value, 12);
     /// # Ok::<(), Error>(()) }).unwrap();
     /// ```
@@ -242,7 +246,8 @@ impl<L, G> Scatter<L, G> {
         self.handle.clone()
     }
 
-    /// The answers as they come, instead of one answer: each leaf once, those that failed or were not waited for too.
+    /// The answers as they come, instead of one answer: each leaf once, those that failed or were not waited for too. Leaves
+    /// count as one each, whatever stands behind them.
     ///
     /// ```
     /// use futures::StreamExt;
@@ -423,7 +428,7 @@ where
         let answers = asking.close::<Gathering<'_, S::Response, G>>(end);
         let result = match (end, this.state.take()) {
             (End::Done, Some(state)) => Ok(this.gather.finish(state, answers)),
-            (end, _) => Err(asking.error(end, &answers)),
+            (end, _) => Err(asking.error::<Gathering<'_, S::Response, G>>(end, &answers)),
         };
         this.asking = None;
         Poll::Ready(result)

@@ -23,8 +23,6 @@ mod fenced;
 mod leaves;
 mod maps;
 mod measure;
-#[cfg(test)]
-mod model;
 mod moved;
 mod mover;
 mod moving;
@@ -278,5 +276,7 @@ where
     }
 }
 
+#[cfg(test)]
+mod model;
 #[cfg(test)]
 mod tests;

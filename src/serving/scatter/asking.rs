@@ -2,6 +2,7 @@
 
 use super::{
     answers::{Answer, Answers, Reply, Shortfall, Tally},
+    call,
     fan::Fan,
     hedges::Hedges,
     leaves::Leaf,
@@ -10,125 +11,21 @@ use super::{
 };
 use crate::{
     base::{
-        BoxError, Deadline, Error, Kind, Outcome, Result,
+        BoxError, Deadline, Error, Kind, Outcome,
         time::{self, Instant},
     },
-    layer::{Metadata, attempt, on_call::OnCall, timer::Timer},
+    layer::{Metadata, attempt, timer::Timer},
     serving::Lease,
 };
-use pin_project_lite::pin_project;
 use std::{
     cell::Cell,
-    future::Future,
     ops::ControlFlow::{self, Break, Continue},
     pin::Pin,
     sync::Arc,
-    task::{Context, Poll, ready},
+    task::{Context, Poll},
     time::Duration,
 };
 use tower::Service;
-
-pin_project! {
-    /// A second attempt at a leaf, which counts it as loaded.
-    pub(super) struct Call<S: Service<R>, R> {
-        lease: Lease,
-        #[pin]
-        call: OnCall<S, R>,
-    }
-}
-
-impl<S: Service<R>, R> Call<S, R> {
-    /// Another attempt at this leaf, with this request; none where it cannot be asked.
-    pub(super) fn again(leaf: &Leaf<S, R>, request: R) -> Option<Self>
-    where
-        S: Clone,
-    {
-        Some(Call { lease: leaf.lease.again(), call: OnCall::new(leaf.service.clone()?, request) })
-    }
-
-    /// Whether it has still to become ready for the call.
-    pub(super) fn is_waiting(&self) -> bool {
-        self.call.is_waiting()
-    }
-}
-
-impl<S, R> Future for Call<S, R>
-where
-    S: Service<R>,
-    S::Error: Into<BoxError> + 'static,
-{
-    type Output = Result<S::Response>;
-
-    #[inline(always)]
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let this = self.project();
-        match ready!(this.call.poll(cx)) {
-            Ok(response) => {
-                this.lease.settle(Outcome::Success);
-                Poll::Ready(Ok(response))
-            }
-            Err(error) => {
-                let error = adopt(error);
-                this.lease.settle(Outcome::of(&error));
-                Poll::Ready(Err(error))
-            }
-        }
-    }
-}
-
-/// Polls the first attempt at a leaf: makes its service ready, calls that, and waits for the answer.
-#[inline(always)]
-pub(super) fn first<S, R>(
-    leaf: &mut Leaf<S, R>,
-    mut slot: Pin<&mut Option<S::Future>>,
-    cx: &mut Context<'_>,
-) -> Poll<Result<S::Response>>
-where
-    S: Service<R>,
-    S::Error: Into<BoxError> + 'static,
-{
-    if leaf.request.is_some()
-        && let Some(service) = &mut leaf.service
-    {
-        if let Err(error) = ready!(service.poll_ready(cx)) {
-            leaf.request = None;
-            return Poll::Ready(Err(adopt(error)));
-        }
-        if let Some(request) = leaf.request.take() {
-            slot.set(Some(service.call(request)));
-        }
-    }
-    let Some(future) = slot.as_mut().as_pin_mut() else { return known(leaf) };
-    let result = ready!(future.poll(cx));
-    slot.set(None);
-    Poll::Ready(result.map_err(adopt))
-}
-
-/// Of a leaf that is not under way: it is over, or known not to answer.
-#[cold]
-fn known<S, R, T>(leaf: &mut Leaf<S, R>) -> Poll<Result<T>> {
-    leaf.error.take().map_or(Poll::Pending, |error| Poll::Ready(Err(error.unsent())))
-}
-
-#[cold]
-fn adopt<E: Into<BoxError> + 'static>(error: E) -> Error {
-    Error::adopt(error, Kind::Failed)
-}
-
-/// The first attempt at a leaf has failed.
-#[cold]
-pub(super) fn settle<S, R>(leaf: &mut Leaf<S, R>, error: &Error) {
-    leaf.keep_name();
-    leaf.lease.settle(Outcome::of(error));
-}
-
-/// Gives up the first attempt at a leaf.
-pub(super) fn give_up<S: Service<R>, R>(leaf: &mut Leaf<S, R>, mut slot: Pin<&mut Option<S::Future>>) {
-    slot.set(None);
-    leaf.request = None;
-    leaf.keep_name();
-    leaf.lease = Lease::none();
-}
 
 /// Takes what comes, in the order in which it comes.
 pub(super) trait Sink<T> {
@@ -327,7 +224,7 @@ where
     ) -> ControlFlow<End> {
         let Some(leaf) = self.leaves.get_mut(place) else { return Continue(()) };
         let polled = self.fan.visit(place, cx, |slot, cx| match &mut self.hedges {
-            None => first(leaf, slot, cx),
+            None => call::first(leaf, slot, cx),
             Some(hedges) => hedges.poll(place, leaf, slot, cx),
         });
         let response = match polled {
@@ -369,7 +266,7 @@ where
     fn fail<T: Sink<S::Response, Kept = K>>(&mut self, place: usize, error: Error, sink: &mut T) -> ControlFlow<End> {
         let Some(leaf) = self.leaves.get_mut(place) else { return Continue(()) };
         self.fan.end(place);
-        settle(leaf, &error);
+        call::settle(leaf, &error);
         let name = leaf.shared_name().cloned().unwrap_or_else(|| Arc::from(""));
         let error = error.at(name.clone());
         let tally = sink.failed(&name, &error);
@@ -446,9 +343,10 @@ where
         if !T::DEEP {
             (self.tally.answered, self.tally.failed) = (self.answered, self.failed);
         }
-        self.tally.unsent = self.need.leaves - self.asked;
+        let unsent = self.need.leaves - self.asked;
+        self.tally.unsent += unsent;
         if open > 0 {
-            *(if late { &mut self.tally.late } else { &mut self.tally.dropped }) = open;
+            *(if late { &mut self.tally.late } else { &mut self.tally.dropped }) += open;
             let given_up = || if late { Reply::Late } else { Reply::Dropped };
             let unanswered = self.replies.iter_mut().take(self.asked).filter(|reply| matches!(reply, Reply::Unsent));
             unanswered.for_each(|reply| *reply = given_up());
@@ -456,7 +354,7 @@ where
         if T::KEEPS {
             self.leaves.iter_mut().for_each(Leaf::keep_name);
         }
-        if open > 0 || self.tally.unsent > 0 {
+        if open > 0 || unsent > 0 {
             let mut over = || {
                 if let Some(hedges) = &mut self.hedges {
                     hedges.close();
@@ -481,8 +379,12 @@ where
 
     /// Why it was not reached.
     #[cold]
-    pub(super) fn error(&self, end: End, answers: &Answers<K>) -> Error {
-        let (needed, tally) = (self.need.answers, answers.tally);
+    pub(super) fn error<T: Sink<S::Response, Kept = K>>(&self, end: End, answers: &Answers<K>) -> Error {
+        let tally = answers.tally;
+        let needed = match self.require {
+            Require::Coverage(coverage) if T::DEEP => coverage.of(tally.leaves()),
+            _ => self.need.answers,
+        };
         let (kind, message) = match (end, &self.cause) {
             (End::Canary, Some(error)) => (error.kind(), "the canary failed, and the others were not asked".into()),
             (End::Canary, None) => (Kind::Timeout, "the canary was silent, and the others were not asked".into()),

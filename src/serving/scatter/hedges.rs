@@ -1,7 +1,7 @@
 //! Second attempts: of the leaves that are slow, elsewhere.
 
 use super::{
-    asking::{self, Call},
+    call::{self, Call},
     leaves::Leaf,
 };
 use crate::{
@@ -187,14 +187,14 @@ where
         let Hedges { hedging, list, .. } = self;
         let Some(spare) = list.get_mut(place).filter(|spare| !spare.over) else { return Poll::Pending };
         if !spare.first_over
-            && let Poll::Ready(result) = spare.tried.follow(|| asking::first(leaf, slot.as_mut(), cx))
+            && let Poll::Ready(result) = spare.tried.follow(|| call::first(leaf, slot.as_mut(), cx))
         {
             spare.first_over = true;
             let now = time::now();
             record(hedging, &result, spare.start, now);
             match (result, spare.second.is_some()) {
                 (Err(error), true) => {
-                    asking::settle(leaf, &error);
+                    call::settle(leaf, &error);
                     spare.failed = Some(error);
                 }
                 (result, _) => return Poll::Ready(spare.end(hedging, result, now)),
@@ -222,7 +222,7 @@ where
                         layer.record(now.saturating_duration_since(spare.start), now);
                     }
                 }
-                attempt::supersede(|| asking::give_up(leaf, slot));
+                attempt::supersede(|| call::give_up(leaf, slot));
                 Ok(response)
             }
         };

@@ -89,7 +89,7 @@ where
             let answers = asking.close::<Queue<'_, S::Response>>(end);
             this.result = Some(match end {
                 End::Done => Ok(answers.tally()),
-                end => Err(asking.error(end, &answers)),
+                end => Err(asking.error::<Queue<'_, S::Response>>(end, &answers)),
             });
             this.asking = None;
             this.come.extend(answers.into_iter().filter_map(|answer| {

@@ -11,7 +11,7 @@ use seedpod::{
         ConcurrencyLimitLayer, FaultLayer, Gradient2, HedgeLayer, IdempotencyKey, IdempotencyLayer, IdleLayer, Rate,
         RateLimitLayer, ShadowLayer, ShedLayer, Split, Throttle, TimeoutLayer, TotalTimeoutLayer, Trip,
     },
-    serving::{By, Fence, FenceLayer, Require, Scatter, ShardMap, ShardMaps, Shards, Tied},
+    serving::{By, Coverage, Fence, FenceLayer, Scatter, ShardMap, ShardMaps, Shards},
     testing::{
         drops,
         readiness::{self, Report},
@@ -121,11 +121,12 @@ contract! {
     replicas_of_replicas: Replicas, |inner| replicas(replicas(inner));
     replicas_of_erased: Replicas, |inner| replicas(Erased::new(inner));
     retry: Retry, |inner| RetryLayer::new().attempt_timeout(SECOND).layer(inner);
-    scatter: Scatter, |inner| Scatter::new(nine(inner));
-    scatter_first_within: Scatter, |inner| Scatter::new(nine(inner)).require(Require::First).within(5 * SECOND);
+    scatter: Scatter, |inner| Scatter::new(nine(inner)).require(Coverage::count(0)).within(5 * SECOND);
     scatter_of_one: Scatter, |inner| Scatter::new(replicas(inner).endpoints().clone());
-    scatter_of_scatters: Scatter, |inner| Scatter::new(nine(Scatter::new(nine(inner)))).tree();
-    scatter_tied: Scatter, |inner| Scatter::new(nine(inner)).hedge(Tied::new());
+    scatter_of_scatters: Scatter, |inner| {
+        let branch = Scatter::new(nine(inner)).require(Coverage::count(0));
+        Scatter::new(nine(branch)).require(Coverage::count(0)).tree()
+    };
     shadow: Shadow, |inner| ShadowLayer::new(service_fn(mirror), 1.0).unwrap().layer(inner);
     shards_: Shards, |inner| shards(inner);
     shards_of_replicas: Shards, |inner| shards(replicas(inner));

@@ -79,11 +79,11 @@ struct Fleet {
 
 const LEAVES: u32 = 100;
 const REPLICAS: u32 = 3;
-const REQUESTS: u32 = 1_000;
+const REQUESTS: u32 = 600;
 
-/// Five milliseconds, one in a hundred a second.
+/// Five milliseconds, one in two hundred a second.
 fn takes(rng: &mut seedpod::base::Rng) -> Duration {
-    if rng.chance(0.01) { SECOND } else { MILLI.mul_f64(4.0 + 2.0 * rng.unit()) }
+    if rng.chance(0.005) { SECOND } else { MILLI.mul_f64(4.0 + 2.0 * rng.unit()) }
 }
 
 impl Fleet {
@@ -143,9 +143,11 @@ impl Fleet {
         took.sort();
         let millis = |part: f64| took[((f64::from(REQUESTS) * part) as usize).min(took.len() - 1)].as_millis();
         let (half, most, all) = (millis(0.5), millis(0.99), millis(1.0));
+        let slow = 100.0 * took.iter().filter(|took| **took >= SECOND).count() as f64 / f64::from(REQUESTS);
         let covered = 100.0 * covered / f64::from(REQUESTS);
         let more = 100.0 * f64::from(self.asked.load(SeqCst)) / f64::from(REQUESTS * LEAVES) - 100.0;
-        let line = format!("{name:<30} {half:>5}   {most:>5}   {all:>5}   {covered:>6.2} %   {more:>6.1} %");
+        let line =
+            format!("{name:<27} {half:>5}   {most:>5}   {all:>5}   {slow:>6.2} %   {covered:>6.2} %   {more:>6.1} %");
         (line, [half as f64, most as f64, covered, more])
     }
 }
@@ -157,22 +159,21 @@ async fn a_hundred_leaves_have_the_tail_of_one_with_second_attempts_or_with_all_
     let runs = [
         Fleet::new().run("all", |scatter| scatter).await,
         Fleet::new().run("all, hedged, 2 % more", |scatter| scatter.hedge(hedge(0.02))).await,
-        Fleet::new().run("all, hedged, 5 % more", |scatter| scatter.hedge(hedge(0.05))).await,
         Fleet::new().run("all, tied after 1 ms", |scatter| scatter.hedge(Tied::new().after(MILLI))).await,
         Fleet::new().run("95 % or more, within 20 ms", |scatter| scatter.require(part).within(20 * MILLI)).await,
         Fleet::new()
             .run("the same, hedged, 2 % more", |scatter| scatter.require(part).within(20 * MILLI).hedge(hedge(0.02)))
             .await,
     ];
-    let mut story = vec!["needs, in ms                     p50     p99     max     covers   asked more".to_string()];
+    let mut story =
+        vec!["needs, in ms                 p50     p99     max   over a second   covers   asked more".to_string()];
     story.extend(runs.iter().map(|(line, _)| line.clone()));
     story.iter().for_each(|line| println!("{line}"));
-    let [all, two, five, tied, partial, both] = runs.map(|(_, figures)| figures);
-    // 0.99 to the power of 100: most requests meet a straggler
-    assert!(all[0] >= 1_000.0 && all[1] >= 1_000.0);
-    assert!(two[1] * 10.0 < all[1] && two[3] < 2.1 && five[1] * 10.0 < all[1] && five[3] < 5.1);
-    assert!(tied[1] * 10.0 < all[1]);
-    assert!(partial[1] <= 21.0 && partial[2] > 98.0 && both[2] > partial[2] && both[3] < 2.1);
+    let [all, hedged, tied, partial, both] = runs.map(|(_, figures)| figures);
+    assert!(all[1] >= 1_000.0, "{all:?}");
+    assert!(hedged[1] * 10.0 < all[1] && hedged[3] < 2.1, "{hedged:?}");
+    assert!(tied[1] * 10.0 < all[1], "{tied:?}");
+    assert!(partial[1] <= 21.0 && partial[2] > 98.0 && both[2] > partial[2] && both[3] < 2.1, "{partial:?} {both:?}");
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/serving/scatter/stragglers.txt");
     let story = story.join("\n") + "\n";
     if std::env::var_os("SEEDPOD_RECORD").is_some() {

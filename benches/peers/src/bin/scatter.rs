@@ -163,7 +163,13 @@ impl Drive for Stepped<'_> {
 }
 
 /// One case: an operation is a leaf.
-fn case<'a, S>(name: &str, leaves: usize, target: Target, by: impl Drive + 'a, leaf: impl Fn(usize) -> S + Copy) -> Group<'a>
+fn case<'a, S>(
+    name: &str,
+    leaves: usize,
+    target: Target,
+    by: impl Drive + 'a,
+    leaf: impl Fn(usize) -> S + Copy,
+) -> Group<'a>
 where
     S: Service<Request<u64>, Response = u64, Error = Infallible> + Clone + 'a,
 {
@@ -173,7 +179,13 @@ where
         services.iter_mut().map(|service| service.call(Request::new(number))).collect::<Vec<_>>()
     };
     let group = Group::new(format!("scatter/{name}/{leaves}"), target);
-    let mut scatter = Scatter::new(set(leaves, leaf)).fold(|| 0, |sum, _, answer| Continue(*sum ^= answer));
+    let mut scatter = Scatter::new(set(leaves, leaf)).fold(
+        || 0,
+        |sum, _, answer| {
+            *sum ^= answer;
+            Continue(())
+        },
+    );
     let mut collect = Scatter::new(set(leaves, leaf));
     let (mut a, mut b, mut c, mut d) = (services(), services(), services(), services());
     let ours = move |count| {
@@ -195,7 +207,8 @@ where
     };
     let unordered = move |count| {
         for number in rounds(count) {
-            let mut all: FuturesUnordered<_> = b.iter_mut().map(|service| service.call(Request::new(black_box(number)))).collect();
+            let mut all: FuturesUnordered<_> =
+                b.iter_mut().map(|service| service.call(Request::new(black_box(number)))).collect();
             black_box(by.drive(leaves, async {
                 let mut sum = 0;
                 while let Some(answer) = all.next().await {
@@ -207,13 +220,15 @@ where
     };
     let buffered_join = move |count| {
         for number in rounds(count) {
-            let all = futures_buffered::join_all(c.iter_mut().map(|service| service.call(Request::new(black_box(number)))));
+            let all =
+                futures_buffered::join_all(c.iter_mut().map(|service| service.call(Request::new(black_box(number)))));
             black_box(by.drive(leaves, all).into_iter().fold(0, xor));
         }
     };
     let buffered = move |count| {
         for number in rounds(count) {
-            let mut all: futures_buffered::FuturesUnorderedBounded<_> = calls(&mut d, black_box(number)).into_iter().collect();
+            let mut all: futures_buffered::FuturesUnorderedBounded<_> =
+                calls(&mut d, black_box(number)).into_iter().collect();
             black_box(by.drive(leaves, async {
                 let mut sum = 0;
                 while let Some(answer) = all.next().await {
@@ -237,9 +252,13 @@ fn main() -> std::io::Result<()> {
     let waker = &Waker::from(flag.clone());
     for leaves in [4, 16, 30, 64, 256] {
         let (once, single) = if leaves <= 30 { (1.5, 1.0) } else { (0.5, 0.7) };
-        let mut within = Scatter::new(set(leaves, yielding))
-            .within(Duration::from_secs(1))
-            .fold(|| 0, |sum, _, answer| Continue(*sum ^= answer));
+        let mut within = Scatter::new(set(leaves, yielding)).within(Duration::from_secs(1)).fold(
+            || 0,
+            |sum, _, answer| {
+                *sum ^= answer;
+                Continue(())
+            },
+        );
         let mut services: Vec<_> = (0..leaves).map(yielding).collect();
         case("once", leaves, Target::of_bare(once), OnRuntime(runtime), yielding)
             .beside("Scatter within a second", move |count| {

@@ -164,3 +164,56 @@ async fn outcomes_of_both_attempts_reach_the_endpoints() {
     assert_eq!(endpoints.pending("a"), Some(0));
     assert_eq!(Outcome::of(&Kind::Timeout.into()), Outcome::Failure);
 }
+
+/// Its line is in its readiness, as tower's limit has it: of the leaf's instances the first one never gets through.
+struct Line {
+    instance: usize,
+    made: Arc<Lock<usize>>,
+    left: Log,
+}
+
+impl Clone for Line {
+    fn clone(&self) -> Self {
+        let mut made = self.made.lock();
+        *made += 1;
+        Line { instance: *made, made: self.made.clone(), left: self.left.clone() }
+    }
+}
+
+impl Drop for Line {
+    fn drop(&mut self) {
+        self.left.say(format!("left {}", self.instance));
+    }
+}
+
+impl Service<Request<u32>> for Line {
+    type Response = usize;
+    type Error = Error;
+    type Future = std::future::Ready<Result<usize>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result> {
+        if self.instance == 1 { Poll::Pending } else { Poll::Ready(Ok(())) }
+    }
+
+    fn call(&mut self, _: Request<u32>) -> Self::Future {
+        std::future::ready(Ok(self.instance))
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_loser_that_is_still_in_line_leaves_the_line_with_the_answer_though_other_leaves_go_on() {
+    let log = Log::default();
+    let (line, slow) = (Line { instance: 0, made: Arc::default(), left: log.clone() }, leaf(9, answers(50), &log));
+    let mut scatter = Scatter::new(move |of: Request<u32>| {
+        let line = BoxCloneSyncService::new(line.clone());
+        Ok(vec![Leaf::new("line", line, of.clone()), Leaf::new("slow", slow.clone(), of)])
+    });
+    scatter = scatter.hedge(Tied::new().after(5 * MILLI));
+    let mut call = Box::pin(scatter.call(request()));
+    assert!(futures::poll!(call.as_mut()).is_pending());
+    assert_eq!(log.count("left"), 0);
+    time::sleep(6 * MILLI).await;
+    assert!(futures::poll!(call.as_mut()).is_pending());
+    assert_eq!((log.count("left 1"), log.count("left 2")), (1, 1), "the loser, and the one that has answered");
+    assert_eq!(call.await.unwrap().into_values().collect::<Vec<_>>(), [2, 9]);
+}
