@@ -216,7 +216,7 @@ impl<S, R, C> Shards<S, R, C> {
     }
 
     /// How many requests each slot, or range, got since the last time, where that is [measured](Self::measured): by
-    /// [`Place::index`](super::Place::index). Empty where nothing was counted.
+    /// [`Place::index`](super::shard::Place::index). Empty where nothing was counted.
     pub fn loads(&self) -> Vec<u64> {
         self.core.measure.as_ref().map(measure::Measure::take).unwrap_or_default()
     }
