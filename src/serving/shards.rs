@@ -1,6 +1,9 @@
 //! Keys to the shard that owns them.
 
-use super::{Endpoints, ShardKey, ShardMap, shard::ShardId};
+use super::{
+    Endpoints, ShardKey, ShardMap,
+    shard::{Loads, ShardId},
+};
 use crate::{
     base::{BoxError, Error, Result},
     layer::{Classify, Metadata, Standard},
@@ -215,10 +218,15 @@ impl<S, R, C> Shards<S, R, C> {
         self.core.held()
     }
 
-    /// How many requests each slot, or range, got since the last time, where that is [measured](Self::measured): by
-    /// [`Place::index`](super::Place::index). Empty where nothing was counted.
-    pub fn loads(&self) -> Vec<u64> {
-        self.core.measure.as_ref().map(measure::Measure::take).unwrap_or_default()
+    /// How many requests each slot, or range, got since the last time, where that is [measured](Self::measured): what
+    /// [`ShardMap::relieve`] goes by.
+    pub fn loads(&self) -> Loads {
+        let mut loads = Loads::of(&self.map());
+        let counts = self.core.measure.as_ref().map(measure::Measure::take).unwrap_or_default();
+        for (index, count) in counts.into_iter().enumerate().filter(|(_, count)| *count > 0) {
+            loads.add_at(index, count);
+        }
+        loads
     }
 
     /// The shards of the map, and their endpoints, each once: what a request that concerns all is sent to. Shards that have
