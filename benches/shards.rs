@@ -32,13 +32,18 @@ fn lookups(criterion: &mut Criterion) {
         let map = built(ShardMap::planned(names(count)));
         group.bench_function(format!("owner/{count}"), |it| it.iter(|| map.owner(black_box(&key))));
         let copies = built(ShardMap::planned(names(count)).copies(3));
-        group.bench_function(format!("owners, 3 copies/{count}"), |it| it.iter(|| copies.owners(black_box(&key)).len()));
+        group
+            .bench_function(format!("owners, 3 copies/{count}"), |it| it.iter(|| copies.owners(black_box(&key)).len()));
         let mut ranges = ShardMap::ranges().range(..[1_u8, 0], ["shard-0"]);
         for at in 1..count as u16 {
             let (from, until, owner) = (at.to_be_bytes(), (at + 1).to_be_bytes(), [format!("shard-{at}")]);
             let from = if at == 1 { [1, 0].to_vec() } else { [1, 0].iter().chain(&from).copied().collect() };
             let until: Vec<u8> = [1, 0].iter().chain(&until).copied().collect();
-            ranges = if usize::from(at) + 1 == count { ranges.range(from.., owner) } else { ranges.range(from..until, owner) };
+            ranges = if usize::from(at) + 1 == count {
+                ranges.range(from.., owner)
+            } else {
+                ranges.range(from..until, owner)
+            };
         }
         let ranges = built(ranges);
         group.bench_function(format!("owner of ranges/{count}"), |it| it.iter(|| ranges.owner(black_box(&key))));
