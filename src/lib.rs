@@ -17,7 +17,7 @@
 //! | 1 | [`http`] | HTTP/1.1 and HTTP/2 over `net` |
 //! | 2 | [`pod`] | what runs: containers, context, images, volumes, probes |
 //! | 2 | [`store`] | versioned state that can be watched |
-//! | 3 | [`serving`] | endpoints and the replicas behind them |
+//! | 3 | [`serving`] | endpoints, the replicas behind them, maps of shards |
 //! | 3 | [`queue`] | brokers, leases, workers |
 //! | 3 | [`control`] | reconcile: changed keys to calls |
 //! | 5 | [`cluster`] | objects, scheduler, kubelet, controllers, services, DNS |

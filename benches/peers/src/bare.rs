@@ -5,4 +5,5 @@ pub mod connections;
 pub mod http;
 pub mod p2c;
 pub mod round_trip;
+pub mod slots;
 pub mod tasks;

@@ -3,7 +3,7 @@
 //! A [`Group`] is one case of a subject: ours, the bare thing and the peers, each a closure that does so many operations.
 //! Rounds go over all of them in turn, so that whatever else the machine does hits each alike. A [`Footprint`] is a case
 //! about memory: how much resident memory each thing takes, a process for each, so that none finds what another freed. A
-//! [`Scaling`] is one about threads. Each closes with one line:
+//! [`Scaling`] is one about threads, a [`Figure`] one about what is counted once. Each closes with one line:
 //!
 //! ```text
 //! verdict replicas/typed/10 ours_over_target=0.52 ahead_of_best_peer=14.1
@@ -25,6 +25,7 @@ mod apart;
 #[path = "uncounted.rs"]
 mod apart;
 pub mod bare;
+mod figure;
 mod footprint;
 #[cfg(feature = "allocations")]
 #[path = "allocations.rs"]
@@ -37,6 +38,7 @@ mod table;
 mod target;
 
 pub use apart::apart;
+pub use figure::Figure;
 pub use footprint::Footprint;
 pub use scaling::Scaling;
 pub use target::Target;

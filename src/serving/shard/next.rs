@@ -1,6 +1,6 @@
 //! The map that follows: what is to change is collected, then checked as a whole.
 
-use super::{KeyRange, ShardKey, ShardMap, ShardMapBuilder, Strategy, ranges::Draft, shard::Shard};
+use super::{KeyRange, ShardKey, ShardMap, ShardMapBuilder, Strategy, member::Shard, ranges::Draft};
 use crate::base::{Error, Kind, Result};
 use bytes::Bytes;
 

@@ -1,6 +1,6 @@
 //! The other kind of map: ranges of keys, in order, of which one begins where the one before ends.
 
-use super::{ShardKey, shard::Shard, slot::Span, table::ShardId};
+use super::{ShardKey, member::Shard, slot::Span, table::ShardId};
 use bytes::Bytes;
 use std::{
     collections::{BTreeMap, BTreeSet},

@@ -6,7 +6,7 @@ use super::{
     map::{Inner, Layout},
     plan::both,
     ranges::{Draft, KeyRange},
-    shard::Shard,
+    member::Shard,
     slot::{SLOTS, Slot, Span},
     table::{ShardId, Split, Table},
 };

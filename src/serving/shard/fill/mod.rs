@@ -4,7 +4,7 @@
 use super::{
     ShardMap, Strategy,
     build::Rules,
-    shard::Shard,
+    member::Shard,
     slot::Slot,
     table::{ShardId, Table},
 };
