@@ -17,7 +17,7 @@
 //! | 1 | [`http`] | HTTP/1.1 and HTTP/2 over `net` |
 //! | 2 | [`pod`] | what runs: containers, context, images, volumes, probes |
 //! | 2 | [`store`] | versioned state that can be watched |
-//! | 3 | [`serving`] | endpoints, the replicas behind them, maps of shards |
+//! | 3 | [`serving`] | endpoints, the replicas and shards behind them |
 //! | 3 | [`queue`] | brokers, leases, workers |
 //! | 3 | [`control`] | reconcile: changed keys to calls |
 //! | 5 | [`cluster`] | objects, scheduler, kubelet, controllers, services, DNS |
@@ -25,7 +25,7 @@
 //!
 //! # Where to start
 //!
-//! To put replicas in front of a service: [`serving::Replicas`]. To hand out work and lose none: [`queue::Broker`] and
+//! To put replicas in front of a service: [`serving::Replicas`]; where each key has its own, [`serving::Shards`]. To hand out work and lose none: [`queue::Broker`] and
 //! [`queue::consume`]. To run a system in a test: [`cluster::Cluster`]. Each pattern has an example of its name, and
 //! `cargo run --example boutique` runs them all together.
 #![cfg_attr(docsrs, feature(doc_cfg))]
