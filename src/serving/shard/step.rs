@@ -4,9 +4,9 @@ use super::{
     ShardMap, Strategy,
     build::{ShardMapBuilder, index},
     map::{Inner, Layout},
+    member::Shard,
     plan::both,
     ranges::{Draft, KeyRange},
-    member::Shard,
     slot::{SLOTS, Slot, Span},
     table::{ShardId, Split, Table},
 };

@@ -1,7 +1,10 @@
 //! Which shard a request goes to, and what it waits for.
 
 use super::{
-    super::{Attributes, shard::Span},
+    super::{
+        Attributes,
+        shard::{self, Span},
+    },
     *,
 };
 use crate::{

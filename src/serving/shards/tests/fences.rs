@@ -71,6 +71,7 @@ fn once_a_seal_is_over_nobody_is_inside_however_threads_meet() {
     let (maps, over) = (ShardMaps::new(map.clone()), AtomicBool::new(false));
     let fence = Fence::new("s0", maps.clone());
     let inside: [AtomicU32; 4] = Default::default();
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     let spans: Arc<[Span]> = keys[..2]
         .iter()
         .map(|key| map.locate(key).hash().unwrap())
@@ -97,7 +98,7 @@ fn once_a_seal_is_over_nobody_is_inside_however_threads_meet() {
         let mut entered = 0;
         for version in 2..400 {
             let moving = Moving { from: "s0".into(), to: "s1".into(), spans: spans.clone(), version, stays: false };
-            futures::executor::block_on(fence.seal(&moving)).unwrap();
+            runtime.block_on(fence.seal(&moving)).unwrap();
             for _ in 0..50 {
                 assert_eq!((inside[0].load(SeqCst), inside[1].load(SeqCst)), (0, 0));
                 assert!(fence.enter(&keys[0], None).is_err());
