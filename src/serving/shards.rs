@@ -25,8 +25,6 @@ mod fence;
 mod fenced;
 mod maps;
 mod measure;
-#[cfg(test)]
-mod model;
 mod moved;
 mod mover;
 mod moving;

@@ -19,6 +19,7 @@ use tower::{Layer, ServiceExt, service_fn, util::BoxCloneSyncService};
 mod batches;
 mod bounds;
 mod fences;
+mod model;
 mod rebalances;
 
 type Endpoint = BoxCloneSyncService<Request<u64>, String, Error>;

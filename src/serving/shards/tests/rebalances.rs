@@ -220,7 +220,7 @@ async fn who_hangs_is_given_up_in_time_and_who_is_dropped_decides_at_once() {
     let start = time::now();
     let settings = fast().attempts(1).pause_max(Duration::from_secs(3));
     let error = shards.rebalance_by(&settings, &shards.plan(&wanted).unwrap(), &mover).await.unwrap_err();
-    assert!(error.chain().ends_with("timeout: its keys were not handed over within 3s"), "{}", error.chain());
+    assert!(error.chain().ends_with("timed out: its keys were not handed over within 3s"), "{}", error.chain());
     assert_eq!((start.elapsed(), shards.map().version()), (Duration::from_secs(3), 2));
     let plan = shards.plan(&wanted).unwrap();
     let mut begun = Box::pin(shards.rebalance(&plan, &mover));
