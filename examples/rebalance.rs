@@ -54,14 +54,16 @@ async fn grow_and_shrink() -> Result<String> {
     story.push(format!("The plan: {}", plan.to_string().trim_end()));
     let settings = Rebalance::new().step(8_192).seed(Seed::new(1));
     let begun = tokio::time::timeout(250 * MILLI, store.shards.rebalance_by(&settings, &plan, &*store)).await;
+    story.push("The moves:".into());
     story.extend(store.told());
     if begun.is_err() {
-        story.push(format!("Dropped in the middle; what counts is a map of {}.", store.shards.map()));
+        story.push(format!("Dropped in the middle. The map that counts is {}.", store.shards.map()));
     }
     let plan = store.shards.plan(&five)?;
     story.push(format!("\nThe plan from here: {}", plan.to_string().trim_end()));
     store.fails_once.store(true, Relaxed);
     let done = store.shards.rebalance_by(&settings, &plan, &*store).await?;
+    story.push("The moves:".into());
     story.extend(store.told());
     story.push(format!("Done: {done}."));
 
@@ -71,6 +73,7 @@ async fn grow_and_shrink() -> Result<String> {
     let plan = store.shards.plan(&back)?;
     story.push(format!("\nBack to three: {}", plan.to_string().trim_end()));
     let done = store.shards.rebalance_by(&settings, &plan, &*store).await?;
+    story.push("The moves:".into());
     story.extend(store.told());
     story.push(format!("Done: {done}."));
 

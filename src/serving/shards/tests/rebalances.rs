@@ -67,7 +67,7 @@ fn walk(from: &ShardMap, to: &ShardMap, slots_max: f64) -> usize {
         assert_eq!(step.map.version(), now.version() + 1);
         let spans = || step.tasks.iter().flat_map(|(moving, _)| moving.spans.iter());
         assert!(!step.tasks.is_empty() && step.tasks.iter().all(|(moving, _)| moving.version == step.map.version()));
-        for key in 0..2_000 {
+        for key in 0..500 {
             let (before, after) = (owners(&now, key), owners(&step.map, key));
             if spans().any(|span| span.contains(&key)) {
                 assert_eq!(after, owners(to, key), "{key} has arrived");
@@ -89,12 +89,14 @@ fn walk(from: &ShardMap, to: &ShardMap, slots_max: f64) -> usize {
                 assert!(step.tasks.iter().any(cleaned), "{leaving} gives {key} up");
             }
         }
-        let text = serde_json::to_string(&step.map).unwrap();
-        assert_eq!(serde_json::from_str::<ShardMap>(&text).unwrap(), step.map, "it can be told to others");
+        if steps == 0 {
+            let text = serde_json::to_string(&step.map).unwrap();
+            assert_eq!(serde_json::from_str::<ShardMap>(&text).unwrap(), step.map, "it can be told to others");
+        }
         (now, steps) = (step.map, steps + 1);
         assert!(steps < 200);
     }
-    for key in 0..2_000 {
+    for key in 0..500 {
         assert_eq!(owners(&now, key), owners(to, key));
     }
     steps
@@ -172,7 +174,7 @@ fn fast() -> Rebalance {
 async fn a_step_is_copied_sealed_handed_over_published_and_cleaned() {
     let ((shards, wanted), mover) = (growing(), Notes::default());
     let done = shards.rebalance_by(&fast(), &shards.plan(&wanted).unwrap(), &mover).await.unwrap();
-    assert_eq!(done.to_string(), "21845 slots moved in 1 steps, 0 tries given up, map 2 counts");
+    assert_eq!(done.to_string(), "21845 slots moved in 1 step, map 2 counts");
     let asked: Vec<_> = mover.asked().iter().map(|asked| asked.split(" by ").next().unwrap().to_owned()).collect();
     assert_eq!(
         asked,
