@@ -56,7 +56,7 @@ impl Mover for Notes {
     }
 }
 
-fn owners<'a>(map: &'a ShardMap, key: u64) -> Vec<&'a str> {
+fn owners(map: &ShardMap, key: u64) -> Vec<&str> {
     map.owners(&key).iter().map(|owner| map.name(*owner)).collect()
 }
 
