@@ -51,7 +51,7 @@ fn key(request: &Request<u64>) -> &u64 {
 }
 
 type ByKey = By<fn(&Request<u64>) -> &u64>;
-const ROUTE: ByKey = By(key);
+const ROUTE: ByKey = By::new(key);
 
 fn calls(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("shards/call");

@@ -129,7 +129,7 @@ struct Rows {
 
 impl Store {
     fn new(map: ShardMap) -> Result<Arc<Store>> {
-        let route: Route = By(|asked| &asked.message().key);
+        let route: Route = By::new(|asked| &asked.message().key);
         let (maps, endpoints, mut nodes) = (ShardMaps::new(map), Endpoints::named("store"), BTreeMap::new());
         for name in ["s0", "s1", "s2", "s3", "s4"] {
             let node = Arc::new(Node { fence: Fence::new(name, maps.clone()), rows: Lock::default() });

@@ -122,7 +122,7 @@ impl<S, F> Shards<S, By<F>> {
         F: Fn(&Req) -> &K,
         K: ShardKey + ?Sized,
     {
-        Shards::routed(maps, By(key), endpoints)
+        Shards::routed(maps, By::new(key), endpoints)
     }
 }
 

@@ -36,7 +36,7 @@ use tower::Service;
 ///     endpoints.insert(name, service_fn(measure));
 /// }
 /// let map = ShardMap::planned(["s0", "s1"]).build()?;
-/// let mut batched = Shards::routed(map, By(|word: &&'static str| *word), endpoints).batched();
+/// let mut batched = Shards::routed(map, By::new(|word: &&'static str| *word), endpoints).batched();
 /// let merged = batched.call(Request::new(vec!["one", "three", "eleven"])).await?;
 /// assert_eq!(merged.all()?, [3, 5, 6]);
 /// # Ok::<_, Error>(()) }).unwrap();

@@ -29,7 +29,9 @@ use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 ///
 /// let map = ShardMap::planned(["s0", "s1"]).build()?;
 /// let maps = ShardMaps::new(map.clone());
-/// let next = map.next(|shards| shards.add("s2"))?;
+/// let next = map.next(|shards| {
+///     shards.add("s2");
+/// })?;
 /// maps.publish(next.clone())?;
 /// assert_eq!(maps.current().version(), next.version());
 /// assert!(maps.publish(map).unwrap_err().is_conflict());

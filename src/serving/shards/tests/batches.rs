@@ -46,7 +46,7 @@ async fn a_batch_is_one_request_per_shard_and_is_merged_in_order() {
 async fn items_of_a_batch_whose_keys_move_are_split_anew_and_no_other_is_sent_twice() {
     let (map, endpoints, seen) = (map(&["s0", "s1"]), Endpoints::named("store"), Arc::new(Lock::default()));
     let maps = ShardMaps::new(map.clone());
-    let route = By((|item: &u64| item) as fn(&u64) -> &u64);
+    let route = By::new((|item: &u64| item) as fn(&u64) -> &u64);
     let mut fences = BTreeMap::new();
     for name in ["s0", "s1", "s2"] {
         let fence = Fence::new(name, maps.clone());

@@ -51,7 +51,7 @@ async fn a_seal_waits_for_who_is_inside_and_a_map_decides() {
 async fn a_batch_inside_is_counted_for_each_of_its_keys() {
     let maps = ShardMaps::new(map(&["s0"]));
     let fence = Fence::new("s0", maps);
-    let route = By((|item: &u64| item) as fn(&u64) -> &u64);
+    let route = By::new((|item: &u64| item) as fn(&u64) -> &u64);
     let hangs = service_fn(|_: Request<Vec<u64>>| pending::<Result<Vec<u64>>>());
     let call = Box::pin(FenceLayer::new(fence.clone(), Each(route)).layer(hangs).call(Request::new(vec![1, 2, 3])));
     let all = Span::Hashes { seed: 0, first: 0, last: u64::MAX };
