@@ -33,7 +33,6 @@ fn one() -> u32 {
     1
 }
 
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks by reference")]
 fn is_one(weight: &u32) -> bool {
     *weight == 1
 }

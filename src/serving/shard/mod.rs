@@ -7,7 +7,8 @@
 //! - [`key`]: [`ShardKey`], what a request is sharded by
 //! - [`slot`]: [`Slot`], [`Place`], [`Span`]: where keys are
 //! - [`ranges`]: [`KeyRange`], the other kind of map
-//! - `table`, `fill`: the owners of all slots, and how each strategy finds them (pure); `wire`: a map as it is sent
+//! - `table`, `fill`: the owners of all slots, and how each strategy finds them (pure); `relieve`: the busiest
+//!   shard's relief (pure); `wire`: a map as it is sent
 //!
 //! # Slots
 //!
@@ -55,6 +56,7 @@ pub mod member;
 pub mod next;
 pub mod plan;
 pub mod ranges;
+mod relieve;
 pub mod slot;
 mod table;
 #[cfg(test)]
