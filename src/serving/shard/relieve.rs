@@ -214,7 +214,8 @@ impl<'a> Relief<'a> {
         let (mut owners, mut splits) = (Vec::with_capacity(slots.len() * copies), Vec::new());
         for (slot, parts) in slots {
             let depth = parts.keys().next_back().map_or(0, |(depth, _)| *depth);
-            let parts: Vec<_> = parts.into_iter().filter(|((it, _), _)| *it == depth).map(|(_, owners)| owners).collect();
+            let parts: Vec<_> =
+                parts.into_iter().filter(|((it, _), _)| *it == depth).map(|(_, owners)| owners).collect();
             owners.extend(parts.first().into_iter().flatten().copied());
             // a slot whose parts have the same owners is whole again
             if parts.iter().collect::<BTreeSet<_>>().len() > 1 {
