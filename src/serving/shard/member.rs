@@ -10,9 +10,9 @@ use std::{fmt, sync::Arc};
 /// ```
 /// use seedpod::serving::{Shard, ShardMap};
 ///
-/// let big = Shard::new("db-0").weight(2).zone("eu-1a");
+/// let big = Shard::new("db-0").weight(3).zone("eu-1a");
 /// let map = ShardMap::planned([big, Shard::from("db-1")]).build()?;
-/// assert_eq!(map.share("db-0"), 2.0 / 3.0);
+/// assert_eq!(map.share("db-0"), 0.75);
 /// # Ok::<(), seedpod::Error>(())
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
