@@ -51,17 +51,19 @@ async fn grow_and_shrink() -> Result<String> {
         shards.add("s3").add("s4");
     })?;
     let plan = store.shards.plan(&five)?;
-    story.push(format!("The plan: {plan}"));
+    story.push(format!("The plan: {}", plan.to_string().trim_end()));
     let settings = Rebalance::new().step(8_192).seed(Seed::new(1));
     let begun = tokio::time::timeout(250 * MILLI, store.shards.rebalance_by(&settings, &plan, &*store)).await;
+    story.push("The moves:".into());
     story.extend(store.told());
     if begun.is_err() {
-        story.push(format!("Dropped in the middle; what counts is a map of {}.", store.shards.map()));
+        story.push(format!("Dropped in the middle. The map that counts is {}.", store.shards.map()));
     }
     let plan = store.shards.plan(&five)?;
-    story.push(format!("\nThe plan from here: {plan}"));
+    story.push(format!("\nThe plan from here: {}", plan.to_string().trim_end()));
     store.fails_once.store(true, Relaxed);
     let done = store.shards.rebalance_by(&settings, &plan, &*store).await?;
+    story.push("The moves:".into());
     story.extend(store.told());
     story.push(format!("Done: {done}."));
 
@@ -69,8 +71,9 @@ async fn grow_and_shrink() -> Result<String> {
         shards.remove("s3").remove("s4");
     })?;
     let plan = store.shards.plan(&back)?;
-    story.push(format!("\nBack to three: {plan}"));
+    story.push(format!("\nBack to three: {}", plan.to_string().trim_end()));
     let done = store.shards.rebalance_by(&settings, &plan, &*store).await?;
+    story.push("The moves:".into());
     story.extend(store.told());
     story.push(format!("Done: {done}."));
 
@@ -126,7 +129,7 @@ struct Rows {
 
 impl Store {
     fn new(map: ShardMap) -> Result<Arc<Store>> {
-        let route: Route = By(|asked| &asked.message().key);
+        let route: Route = By::new(|asked| &asked.message().key);
         let (maps, endpoints, mut nodes) = (ShardMaps::new(map), Endpoints::named("store"), BTreeMap::new());
         for name in ["s0", "s1", "s2", "s3", "s4"] {
             let node = Arc::new(Node { fence: Fence::new(name, maps.clone()), rows: Lock::default() });
@@ -214,7 +217,7 @@ impl Mover for Store {
             rows.changed.retain(|key| !moving.contains(key));
             rows.values.iter().filter(|(key, _)| moving.contains(*key)).map(|(key, value)| (*key, *value)).collect()
         };
-        time::sleep(rows.len() as u32 * MILLI / 2).await;
+        time::sleep(rows.len() as u32 * MILLI).await;
         let mut there = self.node(&moving.to)?.rows.lock();
         there.values.retain(|key, _| !moving.contains(key));
         there.values.extend(rows);

@@ -1,6 +1,6 @@
 //! Keys to the shard that owns them.
 
-use super::{Endpoints, ShardKey, ShardMap, shard::ShardId};
+use super::{Endpoints, ShardKey, ShardMap, shard::Loads};
 use crate::{
     base::{BoxError, Error, Result},
     layer::{Classify, Metadata, Standard},
@@ -36,7 +36,7 @@ mod view;
 pub use batch::{Batched, Each, Merged};
 pub use fence::{Fence, Pass};
 pub use fenced::{FenceLayer, Fenced, Passing};
-pub use leaves::{EachCopy, EachShard};
+pub use leaves::ShardLeaves;
 pub use maps::ShardMaps;
 pub use moved::Moved;
 pub use mover::Mover;
@@ -121,7 +121,7 @@ impl<S, F> Shards<S, By<F>> {
         F: Fn(&Req) -> &K,
         K: ShardKey + ?Sized,
     {
-        Shards::routed(maps, By(key), endpoints)
+        Shards::routed(maps, By::new(key), endpoints)
     }
 }
 
@@ -215,20 +215,15 @@ impl<S, R, C> Shards<S, R, C> {
         self.core.held()
     }
 
-    /// How many requests each slot, or range, got since the last time, where that is [measured](Self::measured): by
-    /// [`Place::index`](super::shard::Place::index). Empty where nothing was counted.
-    pub fn loads(&self) -> Vec<u64> {
-        self.core.measure.as_ref().map(measure::Measure::take).unwrap_or_default()
-    }
-
-    /// The owners of this key that have an endpoint, in the order of the map.
-    pub fn owners(&self, key: &(impl ShardKey + ?Sized)) -> Vec<(Arc<str>, S)>
-    where
-        S: Clone,
-    {
-        let view = self.core.view();
-        let one = |owner: &ShardId| Some((view.name(*owner), view.endpoint(*owner)?.service.clone()));
-        view.map.owners(key).iter().filter_map(one).collect()
+    /// How many requests each slot, or range, got since the last time, where that is [measured](Self::measured): what
+    /// [`ShardMap::relieve`] goes by.
+    pub fn loads(&self) -> Loads {
+        let mut loads = Loads::of(&self.map());
+        let counts = self.core.measure.as_ref().map(measure::Measure::take).unwrap_or_default();
+        for (index, count) in counts.into_iter().enumerate().filter(|(_, count)| *count > 0) {
+            loads.add_at(index, count);
+        }
+        loads
     }
 }
 
@@ -276,7 +271,5 @@ where
     }
 }
 
-#[cfg(test)]
-mod model;
 #[cfg(test)]
 mod tests;

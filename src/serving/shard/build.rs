@@ -26,8 +26,12 @@ pub(super) struct Rules {
     pub(super) seed: u64,
 }
 
-/// Points on a ring for each unit of weight (Ketama's, nginx's, pingora's and Finagle's figure).
-pub(super) const POINTS: u32 = 160;
+/// Points on the crate's ring for each unit of weight (Ketama's, nginx's, pingora's and Finagle's figure): it inserts them
+/// one by one.
+const POINTS_INSERTED: u32 = 160;
+
+/// Points on our ring: twice as many, which makes up for slots being less fine than keys.
+const POINTS: u32 = 320;
 
 /// The most points of all shards on a ring together: 256 MiB while it is built.
 const POINTS_MAX: u64 = 1 << 24;
@@ -44,7 +48,8 @@ pub struct ShardMapBuilder {
 
 impl ShardMapBuilder {
     pub(super) fn new(strategy: Strategy, shards: impl IntoIterator<Item: Into<Shard>>) -> Self {
-        let rules = Rules { strategy, points: POINTS, copies: 1, apart: false, seed: 0 };
+        let points = if strategy == Strategy::ConsistentHashRing { POINTS_INSERTED } else { POINTS };
+        let rules = Rules { strategy, points, copies: 1, apart: false, seed: 0 };
         let shards = shards.into_iter().map(Into::into).collect();
         ShardMapBuilder { rules, version: 1, shards, ranges: Vec::new() }
     }
@@ -74,7 +79,8 @@ impl ShardMapBuilder {
         self
     }
 
-    /// Points on the ring for each unit of weight: 160 by default (Ketama's). More are more even and slower to place.
+    /// Points on the ring for each unit of weight: 320 by default, and 160 (Ketama's figure) on that of
+    /// [`consistent_hash_ring`](ShardMap::consistent_hash_ring). More are more even and slower to place.
     pub fn points(mut self, points: u32) -> Self {
         self.rules.points = points;
         self

@@ -100,24 +100,27 @@ impl ShardMap {
         if by_slots && self.seed() != after.seed() {
             return Err(Error::new(Kind::Unsupported, "the maps hash keys by different seeds").at(place()));
         }
-        let mut names = Names { known: BTreeMap::new() };
         let mut plan = Plan { before: self.clone(), after: after.clone(), moves: Vec::new(), handed: 0.0, churn: 0.0 };
+        let now: Vec<Option<ShardId>> = self.shards().iter().map(|shard| after.id(&shard.name)).collect();
+        let same = |old: &ShardId, new: &ShardId| now.get(old.index()).copied().flatten() == Some(*new);
         let places = self.places().max(after.places()) as f64;
+        let mut last: Option<(&[ShardId], &[ShardId])> = None;
         for (span, old, new) in both(self, after) {
-            let (old, new) = (names.of(self, old, 0), names.of(after, new, 1));
-            if old == new {
+            if old.len() == new.len() && old.iter().zip(new).all(|(old, new)| same(old, new)) {
+                last = None;
                 continue;
             }
-            let step = Move { span, before: old, after: new };
-            let width = if by_slots { step.span.width() } else { 1.0 } / places;
-            plan.handed += if step.is_handed() { width } else { 0.0 };
-            plan.churn += step.gaining().count() as f64 * width / after.copies() as f64;
+            let width = if by_slots { span.width() } else { 1.0 } / places;
+            let handed = !matches!((old, new), ([old, ..], [new, ..]) if same(old, new));
+            let gaining = new.iter().filter(|new| !old.iter().any(|old| same(old, new))).count();
+            plan.handed += if handed { width } else { 0.0 };
+            plan.churn += gaining as f64 * width / after.copies() as f64;
             match plan.moves.last_mut() {
-                Some(last) if last.before == step.before && last.after == step.after && last.span.meets(&step.span) => {
-                    last.span = last.span.clone().joined(step.span);
-                }
-                _ => plan.moves.push(step),
+                // nothing lies between it and the last: they meet
+                Some(step) if last == Some((old, new)) => step.span = step.span.clone().joined(span),
+                _ => plan.moves.push(Move { span, before: names(self, old), after: names(after, new) }),
             }
+            last = Some((old, new));
         }
         Ok(plan)
     }
@@ -147,17 +150,8 @@ impl ShardMap {
     }
 }
 
-/// The lists of names that owners have, each made once.
-struct Names {
-    known: BTreeMap<(u8, Box<[ShardId]>), Arc<[Arc<str>]>>,
-}
-
-impl Names {
-    fn of(&mut self, map: &ShardMap, owners: &[ShardId], which: u8) -> Arc<[Arc<str>]> {
-        let names =
-            || owners.iter().filter_map(|owner| map.shards().get(owner.index()).map(|shard| shard.name.clone()));
-        self.known.entry((which, owners.into())).or_insert_with(|| names().collect()).clone()
-    }
+fn names(map: &ShardMap, owners: &[ShardId]) -> Arc<[Arc<str>]> {
+    owners.iter().filter_map(|owner| map.shards().get(owner.index()).map(|shard| shard.name.clone())).collect()
 }
 
 /// Every part of both maps, cut where either is, with the owners in each.

@@ -143,15 +143,6 @@ impl Span {
         touched.into_iter().flatten().map(Slot)
     }
 
-    /// Whether that one follows without a gap.
-    pub(super) fn meets(&self, next: &Span) -> bool {
-        match (self, next) {
-            (Span::Hashes { last, .. }, Span::Hashes { first, .. }) => last.checked_add(1) == Some(*first),
-            (Span::Keys { until, .. }, Span::Keys { from, .. }) => until.as_ref() == Some(from),
-            _ => false,
-        }
-    }
-
     /// The lowest hash in it; none where it is a range of keys.
     pub(super) fn first_hash(&self) -> Option<u64> {
         match self {

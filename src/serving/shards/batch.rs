@@ -25,7 +25,7 @@ use tower::Service;
 /// of its items.
 ///
 /// ```
-/// use seedpod::{Error, layer::Request, serving::{Endpoints, ShardMap, Shards, shards::Computed}};
+/// use seedpod::{Error, layer::Request, serving::{By, Endpoints, ShardMap, Shards}};
 /// use tower::{Service, service_fn};
 /// # tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(async {
 /// let endpoints = Endpoints::named("lengths");
@@ -36,7 +36,7 @@ use tower::Service;
 ///     endpoints.insert(name, service_fn(measure));
 /// }
 /// let map = ShardMap::planned(["s0", "s1"]).build()?;
-/// let mut batched = Shards::routed(map, Computed(|word: &&'static str| *word), endpoints).batched();
+/// let mut batched = Shards::routed(map, By::new(|word: &&'static str| *word), endpoints).batched();
 /// let merged = batched.call(Request::new(vec!["one", "three", "eleven"])).await?;
 /// assert_eq!(merged.all()?, [3, 5, 6]);
 /// # Ok::<_, Error>(()) }).unwrap();

@@ -39,15 +39,15 @@ impl Bound {
 
 /// What every shard of a map has in flight. Shards keep their counts from map to map.
 #[derive(Clone)]
-pub(super) struct Loads {
+pub(super) struct Counts {
     bound: Bound,
     all: Arc<AtomicU32>,
     each: Box<[Arc<AtomicU32>]>,
 }
 
-impl Loads {
+impl Counts {
     pub(super) fn new(bound: Bound, all: Arc<AtomicU32>, each: Box<[Arc<AtomicU32>]>) -> Self {
-        Loads { bound, all, each }
+        Counts { bound, all, each }
     }
 
     /// The order in which a key's owners are asked: the less loaded of two drawn at random, then the others; then, where

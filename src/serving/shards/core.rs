@@ -4,7 +4,7 @@ use super::super::{
     Endpoints,
     shard::{Place, ShardMap},
 };
-use super::{Moved, ShardMaps, bounded::Loads, measure::Measure, settings::Settings, view::View};
+use super::{Moved, ShardMaps, bounded::Counts, measure::Measure, settings::Settings, view::View};
 use crate::base::{
     Deadline, Error, Kind, Result,
     hash::Map,
@@ -71,7 +71,7 @@ impl<S, R, C> Core<S, R, C> {
             let mut known = self.each.lock();
             let count = |name: &Arc<str>| known.entry(name.clone()).or_default().clone();
             let each = map.shards().iter().map(|shard| &shard.name).map(count).collect();
-            Loads::new(bound, self.all.clone(), each)
+            Counts::new(bound, self.all.clone(), each)
         });
         let view = Arc::new(View::new(map, set, loads));
         self.view.store(Some(view.clone()));

@@ -26,10 +26,7 @@ use tower::{Layer, Service};
 /// use tower::{Layer, Service, service_fn};
 /// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
 /// let maps = ShardMaps::new(ShardMap::planned(["s0", "s1"]).build()?);
-/// fn key(request: &Request<String>) -> &String {
-///     request.message()
-/// }
-/// let route = By(key as fn(&Request<String>) -> &String);
+/// let route = By::new(|request: &Request<String>| request.message());
 /// let serve = service_fn(|request: Request<String>| async move { Ok::<_, Error>(request.into_message()) });
 /// let mut s0 = FenceLayer::new(Fence::new("s0", maps.clone()), route).layer(serve);
 /// let mut s1 = FenceLayer::new(Fence::new("s1", maps), route).layer(serve);

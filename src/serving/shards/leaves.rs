@@ -1,10 +1,6 @@
 //! Shards as the leaves of a scatter: all of them, or the copies of one key.
 
-use super::super::{
-    Leaf, Leaves, Shards,
-    shard::{ShardId, ShardMap},
-    snapshot::Endpoint,
-};
+use super::super::{Leaf, Leaves, Shards, shard::ShardId, snapshot::Endpoint};
 use super::{Route, core::Core, view::View};
 use crate::{
     base::{Error, Kind, Result},
@@ -13,11 +9,20 @@ use crate::{
 use std::{fmt, sync::Arc};
 use tower::Service;
 
-/// Every shard of the map, each asked once: [`Shards::leaves`].
-pub struct EachShard<S, R, C>(Arc<Core<S, R, C>>);
+/// Shards of one map, as the leaves of a [`Scatter`](super::super::Scatter): [`Shards::leaves`], [`Shards::copies`].
+pub struct ShardLeaves<S, R, C> {
+    core: Arc<Core<S, R, C>>,
+    of: Of,
+}
 
-/// The copies of the request's key, in the order of the map: [`Shards::copies`].
-pub struct EachCopy<S, R, C>(Arc<Core<S, R, C>>);
+/// Which of them a request goes to.
+#[derive(Clone, Copy, Debug)]
+enum Of {
+    /// Every shard.
+    Map,
+    /// Those that have its key.
+    Key,
+}
 
 impl<S, R, C> Shards<S, R, C> {
     /// Every shard of the map, each once, for a request that concerns all: the leaves of a
@@ -41,14 +46,14 @@ impl<S, R, C> Shards<S, R, C> {
     /// assert_eq!(count.call(Request::new("any".into())).await?.value, 12);
     /// # Ok::<_, Error>(()) }).unwrap();
     /// ```
-    pub fn leaves(&self) -> EachShard<S, R, C> {
-        EachShard(self.core.clone())
+    pub fn leaves(&self) -> ShardLeaves<S, R, C> {
+        ShardLeaves { core: self.core.clone(), of: Of::Map }
     }
 
     /// The copies of the request's key, in the order of the map: a write that a quorum of them must have is a
     /// [`Scatter`](super::super::Scatter) over these.
-    pub fn copies(&self) -> EachCopy<S, R, C> {
-        EachCopy(self.core.clone())
+    pub fn copies(&self) -> ShardLeaves<S, R, C> {
+        ShardLeaves { core: self.core.clone(), of: Of::Key }
     }
 }
 
@@ -73,7 +78,7 @@ where
     }
 }
 
-impl<S, R, C, Req> Leaves<Req> for EachShard<S, R, C>
+impl<S, R, C, Req> Leaves<Req> for ShardLeaves<S, R, C>
 where
     S: Service<Req> + Clone,
     Req: Metadata,
@@ -83,59 +88,30 @@ where
     type Request = Req;
 
     fn leaves(&mut self, request: Req) -> Result<Vec<Leaf<S, Req>>> {
-        let view = self.0.view();
-        let ids = view.map.shards().iter().filter_map(|shard| view.map.id(&shard.name));
-        ids.map(|shard| self.0.leaf(&view, shard, &request)).collect()
+        let (core, view) = (&self.core, self.core.view());
+        let leaf = |shard| core.leaf(&view, shard, &request);
+        match self.of {
+            Of::Map => view.map.shards().iter().filter_map(|shard| view.map.id(&shard.name)).map(leaf).collect(),
+            Of::Key => core.route.with_key(&request, |key| view.map.owners(key).iter().copied().map(leaf).collect()),
+        }
     }
 }
 
-impl<S, R, C, Req> Leaves<Req> for EachCopy<S, R, C>
-where
-    S: Service<Req> + Clone,
-    Req: Metadata,
-    R: Route<Req>,
-{
-    type Service = S;
-    type Request = Req;
-
-    fn leaves(&mut self, request: Req) -> Result<Vec<Leaf<S, Req>>> {
-        let view = self.0.view();
-        let owners = self.0.route.with_key(&request, |key| view.map.owners(key).to_vec());
-        owners.into_iter().map(|shard| self.0.leaf(&view, shard, &request)).collect()
-    }
-}
-
-impl<S, R, C> Clone for EachShard<S, R, C> {
+impl<S, R, C> Clone for ShardLeaves<S, R, C> {
     fn clone(&self) -> Self {
-        EachShard(self.0.clone())
+        ShardLeaves { core: self.core.clone(), of: self.of }
     }
 }
 
-impl<S, R, C> Clone for EachCopy<S, R, C> {
-    fn clone(&self) -> Self {
-        EachCopy(self.0.clone())
-    }
-}
-
-fn of_map(f: &mut fmt::Formatter<'_>, what: &str, map: &ShardMap) -> fmt::Result {
-    f.debug_tuple(what).field(map).finish()
-}
-
-impl<S, R, C> fmt::Debug for EachShard<S, R, C> {
+impl<S, R, C> fmt::Debug for ShardLeaves<S, R, C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        of_map(f, "EachShard", &self.0.maps.current())
-    }
-}
-
-impl<S, R, C> fmt::Debug for EachCopy<S, R, C> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        of_map(f, "EachCopy", &self.0.maps.current())
+        f.debug_struct("ShardLeaves").field("map", &self.core.maps.current()).field("of", &self.of).finish()
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::super::{Coverage, Endpoints, Require, Scatter};
+    use super::super::super::{Coverage, Endpoints, Require, Scatter, ShardMap};
     use super::*;
     use crate::{base::sync::Lock, layer::Request};
     use futures::future::{BoxFuture, FutureExt};

@@ -99,7 +99,14 @@ pub struct Rebalanced {
 impl fmt::Display for Rebalanced {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Rebalanced { steps, moved, given_up, version, .. } = self;
-        write!(f, "{moved} slots moved in {steps} steps, {given_up} tries given up, map {version} counts")?;
+        let plural = |count: u32| if count == 1 { "" } else { "s" };
+        write!(f, "{moved} slots moved in {steps} step{}", plural(*steps))?;
+        match given_up {
+            0 => {}
+            1 => f.write_str(", 1 try given up")?,
+            tries => write!(f, ", {tries} tries given up")?,
+        }
+        write!(f, ", map {version} counts")?;
         match self.unclean.len() {
             0 => Ok(()),
             count => write!(f, ", {count} moves not cleaned"),

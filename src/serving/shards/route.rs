@@ -50,11 +50,48 @@ pub trait Route<Req> {
 
 /// Borrows the key from the request.
 #[derive(Clone, Copy)]
-pub struct By<F>(pub F);
+pub struct By<F>(F);
+
+impl<F> By<F> {
+    /// By this function.
+    pub const fn new<Req, K>(key: F) -> Self
+    where
+        F: Fn(&Req) -> &K,
+        K: ShardKey + ?Sized,
+    {
+        By(key)
+    }
+}
 
 /// Makes the key from the request.
+///
+/// ```
+/// use seedpod::{Error, layer::Request, serving::{Computed, Endpoints, ShardMap, Shards}};
+/// use tower::{Service, service_fn};
+/// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
+/// let endpoints = Endpoints::named("carts");
+/// endpoints.insert("s0", service_fn(|request: Request<(u32, u32)>| async move { Ok::<_, Error>(request.into_message().1) }));
+/// let tenant_and_user = Computed::new(|request: &Request<(u32, u32)>| {
+///     let (tenant, user) = *request.message();
+///     u64::from(tenant) << 32 | u64::from(user)
+/// });
+/// let mut shards = Shards::routed(ShardMap::planned(["s0"]).build()?, tenant_and_user, endpoints);
+/// assert_eq!(shards.call(Request::new((7, 9))).await?, 9);
+/// # Ok::<_, Error>(()) }).unwrap();
+/// ```
 #[derive(Clone, Copy)]
-pub struct Computed<F>(pub F);
+pub struct Computed<F>(F);
+
+impl<F> Computed<F> {
+    /// By this function.
+    pub const fn new<Req, K>(key: F) -> Self
+    where
+        F: Fn(&Req) -> K,
+        K: ShardKey,
+    {
+        Computed(key)
+    }
+}
 
 impl<Req, F, K> Route<Req> for By<F>
 where

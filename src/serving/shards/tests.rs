@@ -1,17 +1,26 @@
 //! Which shard a request goes to, and what it waits for.
 
 use super::{
-    super::{Attributes, shard::Span},
+    super::{
+        Attributes,
+        shard::{self, Span},
+    },
     *,
 };
 use crate::{
     base::{Kind, Seed, sync::Lock, time},
     layer::{Request, RetryLayer, attempt},
-    serving::Ejection,
+    serving::{Ejection, Leaves},
 };
 use futures::{FutureExt, future::join_all};
 use std::{collections::BTreeMap, future::pending};
 use tower::{Layer, ServiceExt, service_fn, util::BoxCloneSyncService};
+
+mod batches;
+mod bounds;
+mod fences;
+mod model;
+mod rebalances;
 
 type Endpoint = BoxCloneSyncService<Request<u64>, String, Error>;
 
@@ -122,7 +131,8 @@ async fn of_copies_the_first_that_takes_calls_is_asked_and_a_second_attempt_goes
     assert_eq!(retried.oneshot(Request::new(7).idempotent()).await.unwrap(), second);
     assert_eq!(endpoints.explain().out.len(), 1, "it is ejected");
     assert_eq!(shards.call(Request::new(7)).await.unwrap(), second);
-    assert_eq!(shards.owners(&7_u64).iter().map(|(name, _)| &**name).collect::<Vec<_>>(), [first, second]);
+    let leaves = shards.copies().leaves(Request::new(7)).unwrap();
+    assert_eq!(leaves.iter().map(|leaf| leaf.name()).collect::<Vec<_>>(), [first, second]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -142,112 +152,6 @@ async fn a_request_sees_one_map_and_one_set() {
     assert_eq!(shards.map(), next);
 }
 
-/// Shards that answer after a second, so that what is called at once is in flight at once.
-fn bounded(
-    names: &[&str],
-    factor: f64,
-    copies: usize,
-    spills: bool,
-) -> (Shards<Endpoint, By<fn(&Request<u64>) -> &u64>>, ShardMap) {
-    let map = ShardMap::planned(names.iter().copied()).copies(copies).build().unwrap();
-    let shards = Shards::new(map.clone(), key as fn(&Request<u64>) -> &u64, named(names, 1_000));
-    (if spills { shards.spilling(factor) } else { shards.bounded(factor) }.unwrap(), map)
-}
-
-/// Calls for these keys at once; what each shard got, how many were refused, and that none ever had too much.
-async fn at_once(
-    shards: &Shards<Endpoint, By<fn(&Request<u64>) -> &u64>>,
-    factor: f64,
-    keys: impl Iterator<Item = u64>,
-) -> (BTreeMap<String, u32>, usize) {
-    let mut calls = Vec::new();
-    for key in keys {
-        calls.push(Box::pin(shards.clone().call(Request::new(key))));
-        let names = shards.endpoints().keys();
-        let in_flight: Vec<u32> = names.iter().filter_map(|name| shards.endpoints().pending(name)).collect();
-        let mean = f64::from(in_flight.iter().sum::<u32>()) / names.len() as f64;
-        let most = in_flight.iter().copied().max().unwrap_or_default();
-        assert!(f64::from(most) <= (factor * mean).ceil(), "{in_flight:?}");
-    }
-    let (mut got, mut refused) = (BTreeMap::new(), 0);
-    for answer in join_all(calls).await {
-        match answer {
-            Ok(name) => *got.entry(name).or_default() += 1,
-            Err(error) => {
-                assert!(error.kind() == Kind::Overloaded && error.is_unsent(), "{error}");
-                refused += 1;
-            }
-        }
-    }
-    (got, refused)
-}
-
-fn keys_of<'a>(map: &'a ShardMap, name: &'a str) -> impl Iterator<Item = u64> + 'a {
-    (0..).filter(move |key| owner(map, *key) == name)
-}
-
-#[tokio::test(start_paused = true)]
-async fn one_shard_overloaded_spills_and_the_others_take_it() {
-    let (shards, map) = bounded(&["s0", "s1", "s2", "s3", "s4"], 1.2, 1, true);
-    let (got, refused) = at_once(&shards, 1.2, keys_of(&map, "s0").take(100)).await;
-    assert_eq!((got.values().sum::<u32>(), refused, got.len()), (100, 0, 5), "{got:?}");
-    assert!(got["s0"] >= got["s4"] && got["s0"] <= 24, "{got:?}");
-}
-
-#[tokio::test(start_paused = true)]
-async fn several_shards_overloaded_spill_over_one_another() {
-    let (shards, map) = bounded(&["s0", "s1", "s2", "s3", "s4"], 1.2, 1, true);
-    let hot = keys_of(&map, "s0").take(60).zip(keys_of(&map, "s1").take(60)).flat_map(|(a, b)| [a, b]);
-    let (got, refused) = at_once(&shards, 1.2, hot).await;
-    assert_eq!((got.values().sum::<u32>(), refused, got.len()), (120, 0, 5), "{got:?}");
-}
-
-#[tokio::test(start_paused = true)]
-async fn one_key_asked_for_again_and_again_spreads_over_several_shards() {
-    let (shards, _) = bounded(&["s0", "s1", "s2", "s3", "s4"], 1.0, 1, true);
-    let (got, refused) = at_once(&shards, 1.0, std::iter::repeat_n(7, 50)).await;
-    assert_eq!((got.values().copied().collect::<Vec<_>>(), refused), (vec![10; 5], 0));
-}
-
-#[tokio::test(start_paused = true)]
-async fn all_shards_loaded_alike_each_gets_its_own() {
-    let (shards, map) = bounded(&["s0", "s1", "s2"], 1.0, 1, true);
-    let keys: Vec<u64> = ["s0", "s1", "s2"].iter().flat_map(|name| keys_of(&map, name).take(20)).collect();
-    let rounds = (0..20).flat_map(|round| keys.iter().copied().skip(round).step_by(20).take(3)).collect::<Vec<_>>();
-    let (got, refused) = at_once(&shards, 1.0, rounds.into_iter()).await;
-    assert_eq!((got.values().copied().collect::<Vec<_>>(), refused), (vec![20; 3], 0));
-    assert_eq!(owner(&map, keys[0]), "s0");
-}
-
-#[tokio::test(start_paused = true)]
-async fn hostile_keys_of_one_slot_are_refused_at_the_bound_and_leave_the_others_alone() {
-    let (shards, map) = bounded(&["s0", "s1", "s2"], 2.0, 1, false);
-    let slot = map.locate(&7_u64).slot();
-    let hostile: Vec<u64> = (0..).filter(|key| map.locate(key).slot() == slot).take(20).collect();
-    let (got, refused) = at_once(&shards, 2.0, hostile.iter().copied().cycle().take(200)).await;
-    assert_eq!(got.values().sum::<u32>() as usize + refused, 200);
-    assert!(refused > 190 && got.len() == 1, "{got:?}: with nothing beside it, one shard gets next to nothing");
-    let others = keys_of(&map, "s1").take(50).zip(keys_of(&map, "s2").take(50)).flat_map(|(a, b)| [a, b]);
-    let others: Vec<_> = others.filter(|key| owner(&map, *key) != owner(&map, 7)).collect();
-    let mixed = others.iter().zip(hostile.iter().cycle()).flat_map(|(good, bad)| [*good, *bad]);
-    let (got, _) = at_once(&shards, 2.0, mixed).await;
-    assert_eq!(
-        got.iter().filter(|(name, _)| **name != owner(&map, 7)).map(|(_, got)| *got as usize).sum::<usize>(),
-        others.len()
-    );
-}
-
-#[tokio::test(start_paused = true)]
-async fn copies_share_the_load_by_two_drawn_at_random() {
-    let (shards, _) = bounded(&["s0", "s1", "s2"], 3.0, 3, false);
-    let (got, refused) = at_once(&shards, 3.0, std::iter::repeat_n(7, 300)).await;
-    assert_eq!(refused, 0);
-    assert!(got.values().all(|got| (95..=105).contains(got)), "{got:?}");
-    let (shards, _) = bounded(&["s0"], 1.0, 1, false);
-    assert!(shards.clone().bounded(0.9).unwrap_err().to_string().contains("0.9 times the mean"));
-    assert!(shards.bounded(f64::NAN).is_err());
-}
-
 #[tokio::test(start_paused = true)]
 async fn each_slot_is_counted_where_it_is_measured() {
     let map = map(&["s0", "s1"]);
@@ -255,14 +159,15 @@ async fn each_slot_is_counted_where_it_is_measured() {
     for _ in 0..3 {
         shards.call(Request::new(7)).await.unwrap();
     }
+    let sum = |loads: shard::Loads| (0..map.places()).map(|index| loads.at(index)).sum::<u64>();
     let loads = shards.loads();
-    assert_eq!((loads.len(), loads[map.locate(&7_u64).index()], loads.iter().sum::<u64>()), (map.places(), 3, 3));
-    assert_eq!(shards.loads().iter().sum::<u64>(), 0, "since the last time");
+    assert_eq!((loads.at(map.locate(&7_u64).index()), sum(loads)), (3, 3));
+    assert_eq!(sum(shards.loads()), 0, "since the last time");
     let mut sampled = shards.measured(10);
     for number in 0..1_000 {
         sampled.call(Request::new(number)).await.unwrap();
     }
-    assert_eq!(sampled.loads().iter().sum::<u64>(), 1_000);
+    assert_eq!(sum(sampled.loads()), 1_000);
 }
 
 /// A shard that is refused everything by a fence that knows this map.
@@ -332,141 +237,6 @@ async fn a_request_that_cannot_be_repeated_gets_the_refusal() {
     let mut shards = Shards::new(map(&["s0"]), |once: &Once| &once.0, endpoints);
     let error = shards.call(Once(1)).await.unwrap_err();
     assert_eq!(Moved::of(&error), Some(Moved::at(9)));
-}
-
-type Many = BoxCloneSyncService<Request<Vec<u64>>, Vec<String>, Error>;
-
-fn many(name: &'static str, seen: Arc<Lock<Vec<(String, usize)>>>) -> Many {
-    BoxCloneSyncService::new(service_fn(move |request: Request<Vec<u64>>| {
-        seen.lock().push((name.to_owned(), request.message().len()));
-        async move { Ok(request.message().iter().map(|item| format!("{name} {item}")).collect()) }
-    }))
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_batch_is_one_request_per_shard_and_is_merged_in_order() {
-    let (map, endpoints, seen) = (map(&["s0", "s1", "s2"]), Endpoints::named("store"), Arc::new(Lock::default()));
-    ["s0", "s1", "s2"].iter().for_each(|name| endpoints.insert(*name, many(name, seen.clone())));
-    let shards = Shards::new(map.clone(), |item: &u64| item, endpoints.clone());
-    let items: Vec<u64> = (0..100).collect();
-    let merged = shards.batched().call(Request::new(items.clone())).await.unwrap();
-    let expected: Vec<_> = items.iter().map(|item| format!("{} {item}", owner(&map, *item))).collect();
-    assert_eq!(merged.all().unwrap(), expected);
-    let seen = std::mem::take(&mut *seen.lock());
-    assert_eq!((seen.len(), seen.iter().map(|(_, items)| items).sum::<usize>()), (3, 100));
-    assert!(shards.batched().call(Request::new(Vec::new())).await.unwrap().answers.is_empty());
-
-    // one fails, one gives too few answers, one is away: the others' items are well
-    let failing = service_fn(|_: Request<Vec<u64>>| async { Err::<Vec<String>, _>(Error::new(Kind::Failed, "disk")) });
-    endpoints.insert("s0", BoxCloneSyncService::new(failing));
-    let short = service_fn(|_: Request<Vec<u64>>| async { Ok::<Vec<String>, Error>(vec!["one".into()]) });
-    endpoints.insert("s1", BoxCloneSyncService::new(short));
-    let merged = shards.batched().call(Request::new(items.clone())).await.unwrap();
-    for (item, answer) in items.iter().zip(&merged.answers) {
-        assert_eq!(answer.is_ok(), owner(&map, *item) == "s2");
-    }
-    let failed = merged.failed();
-    assert_eq!(failed["s0"].to_string(), "s0: failed: disk");
-    assert!(failed["s1"].to_string().starts_with("s1: failed: it gave 1 answers to "));
-    endpoints.remove("s2");
-    let merged = shards.batched().call(Request::new(items)).await.unwrap();
-    assert_eq!((merged.failed().len(), merged.failed()["s2"].is_unsent()), (3, true));
-    assert!(merged.all().is_err());
-}
-
-#[tokio::test(start_paused = true)]
-async fn items_of_a_batch_whose_keys_move_are_split_anew_and_no_other_is_sent_twice() {
-    let (map, endpoints, seen) = (map(&["s0", "s1"]), Endpoints::named("store"), Arc::new(Lock::default()));
-    let maps = ShardMaps::new(map.clone());
-    let route = By((|item: &u64| item) as fn(&u64) -> &u64);
-    let mut fences = BTreeMap::new();
-    for name in ["s0", "s1", "s2"] {
-        let fence = Fence::new(name, maps.clone());
-        let fenced = FenceLayer::new(fence.clone(), Each(route)).layer(many(name, seen.clone()));
-        endpoints.insert(name, BoxCloneSyncService::new(fenced));
-        fences.insert(name, fence);
-    }
-    let shards = Shards::routed(maps.clone(), route, endpoints);
-    let next = map.next(|change| {
-        change.add("s2");
-    });
-    let next = next.unwrap();
-    let spans: Vec<_> = next.parts().filter(|(_, owners)| next.name(owners[0]) == "s2").map(|(span, _)| span).collect();
-    for from in ["s0", "s1"] {
-        let moving =
-            Moving { from: from.into(), to: "s2".into(), spans: spans.clone().into(), version: 2, stays: false };
-        fences[from].seal(&moving).now_or_never().unwrap().unwrap();
-    }
-    let items: Vec<u64> = (0..60).collect();
-    let mut batched = shards.batched();
-    let mut call = Box::pin(batched.call(Request::new(items.clone()).keyed("order")));
-    assert!(call.as_mut().now_or_never().is_none());
-    assert_eq!(shards.held(), 1);
-    maps.publish(next.clone()).unwrap();
-    let answers = call.await.unwrap().all().unwrap();
-    let expected: Vec<_> = items.iter().map(|item| format!("{} {item}", owner(&next, *item))).collect();
-    assert_eq!(answers, expected);
-    assert_eq!(seen.lock().iter().map(|(_, items)| items).sum::<usize>(), 60, "each was served once");
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_seal_waits_for_who_is_inside_and_a_map_decides() {
-    let map = map(&["s0"]);
-    let maps = ShardMaps::new(map.clone());
-    let fence = Fence::new("s0", maps.clone());
-    let slot = map.locate(&7_u64).slot().unwrap();
-    let half = |first, last| Moving {
-        from: "s0".into(),
-        to: "s1".into(),
-        spans: [Span::Hashes { seed: 0, first, last }].into(),
-        version: 2,
-        stays: false,
-    };
-    let hash = map.locate(&7_u64).hash().unwrap();
-    let mine = half(hash, slot.last());
-    let inside = fence.enter(&7_u64, None).unwrap();
-    let mut seal = Box::pin(fence.seal(&mine));
-    assert!(seal.as_mut().now_or_never().is_none());
-    assert_eq!(fence.enter(&7_u64, None).unwrap_err(), Moved::at(2), "sealed before it is empty");
-    let beside =
-        (0_u64..).find(|key| map.locate(key).slot() == Some(slot) && map.locate(key).hash() < Some(hash)).unwrap();
-    let neighbour: Pass = fence.enter(&beside, None).unwrap();
-    drop(inside);
-    seal.await.unwrap();
-    drop(neighbour);
-    fence.seal(&mine).now_or_never().unwrap().unwrap();
-    // given up: the next map leaves the key where it is
-    maps.publish(map.with_version(2)).unwrap();
-    assert_eq!(
-        fence.seal(&mine).await.unwrap_err().to_string(),
-        "s0: conflict: map 2 counts already: too late to seal for map 2"
-    );
-    drop(fence.enter(&7_u64, None).unwrap());
-    // another one takes it
-    let mine = Moving { version: 3, ..mine };
-    fence.seal(&mine).await.unwrap();
-    maps.publish(ShardMap::planned(["s1"]).version(3).build().unwrap()).unwrap();
-    assert_eq!(fence.enter(&7_u64, None).unwrap_err(), Moved::at(3));
-    assert_eq!((fence.owns(&7_u64), fence.refused()), (false, 2));
-    // and a request that knows more than the fence is refused in any case
-    maps.publish(map.with_version(4)).unwrap();
-    assert_eq!(fence.enter(&7_u64, Some(5)).unwrap_err(), Moved::at(5));
-    assert!(fence.enter(&7_u64, Some(1)).is_ok(), "who is behind, and right, is served");
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_batch_inside_is_counted_for_each_of_its_keys() {
-    let maps = ShardMaps::new(map(&["s0"]));
-    let fence = Fence::new("s0", maps);
-    let route = By((|item: &u64| item) as fn(&u64) -> &u64);
-    let hangs = service_fn(|_: Request<Vec<u64>>| pending::<Result<Vec<u64>>>());
-    let call = Box::pin(FenceLayer::new(fence.clone(), Each(route)).layer(hangs).call(Request::new(vec![1, 2, 3])));
-    let all = Span::Hashes { seed: 0, first: 0, last: u64::MAX };
-    let moving = Moving { from: "s0".into(), to: "s1".into(), spans: [all].into(), version: 2, stays: false };
-    let mut seal = Box::pin(fence.seal(&moving));
-    assert!(seal.as_mut().now_or_never().is_none());
-    drop(call);
-    assert!(seal.now_or_never().is_some());
 }
 
 #[test]

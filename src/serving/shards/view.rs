@@ -7,7 +7,7 @@ use super::super::{
     shard::{ShardId, ShardMap},
     snapshot::{Endpoint, Snapshot},
 };
-use super::bounded::{Loads, Place as Loaded};
+use super::bounded::{Counts, Place as Loaded};
 use crate::{
     base::{Error, Kind, Rng},
     layer::attempt,
@@ -24,7 +24,7 @@ pub(super) struct View<S> {
     /// Where each shard's endpoint is in the set.
     places: Box<[u32]>,
     /// What each shard has in flight, where that is bounded.
-    pub(super) loads: Option<Loads>,
+    pub(super) loads: Option<Counts>,
 }
 
 /// The owner that a request goes to.
@@ -35,7 +35,7 @@ pub(super) struct Chosen<'a, S> {
 }
 
 impl<S> View<S> {
-    pub(super) fn new(map: ShardMap, set: Arc<Snapshot<S>>, loads: Option<Loads>) -> Self {
+    pub(super) fn new(map: ShardMap, set: Arc<Snapshot<S>>, loads: Option<Counts>) -> Self {
         let by_key: BTreeMap<&str, u32> =
             set.list.iter().zip(0..).map(|(endpoint, place)| (&**endpoint.cell.key(), place)).collect();
         let place = |name: &str| by_key.get(name).copied().unwrap_or(NOWHERE);

@@ -19,7 +19,7 @@ fn over<S: Clone>(names: &[&'static str], service: S) -> Shards<S, By<fn(&u32) -
     let endpoints = seeded("probed");
     names.iter().for_each(|name| endpoints.insert(*name, service.clone()));
     let map = ShardMap::planned(names.iter().copied()).build().unwrap();
-    Shards::routed(map, By(item as fn(&u32) -> &u32), endpoints)
+    Shards::routed(map, By::new(item as fn(&u32) -> &u32), endpoints)
 }
 
 #[tokio::test(start_paused = true)]

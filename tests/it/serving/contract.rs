@@ -109,7 +109,7 @@ contract! {
     hedge: Hedge, |inner| HedgeLayer::new(0.1).unwrap().layer(inner);
     idempotency: Idempotency, |inner| IdempotencyLayer::by(idempotency_key).window(Duration::ZERO).layer(inner);
     fenced: Fenced, |inner| {
-        FenceLayer::new(Fence::new("probe", maps()), By(number as fn(&Request<u32>) -> &u32)).layer(inner)
+        FenceLayer::new(Fence::new("probe", maps()), By::new(number as fn(&Request<u32>) -> &u32)).layer(inner)
     };
     idle: Idle, |inner| {
         let response = |number: u32| ::http::Response::new(Full::new(Bytes::copy_from_slice(&number.to_be_bytes())));
@@ -132,7 +132,7 @@ contract! {
     shards_of_replicas: Shards, |inner| shards(replicas(inner));
     shards_bounded: Shards, |inner| shards(inner).bounded(2.0).unwrap();
     shards_fenced: Shards, |inner| {
-        let route = By(number as fn(&Request<u32>) -> &u32);
+        let route = By::new(number as fn(&Request<u32>) -> &u32);
         shards(FenceLayer::new(Fence::new("probe", maps()), route).layer(inner))
     };
     shed: Shed, |inner| ShedLayer::new().patience(SECOND).layer(inner);

@@ -8,7 +8,7 @@ use pingora_ketama::{Bucket, Continuum};
 use rendezvous_hash::{DefaultNodeHasher, IdNode};
 use seedpod::serving::{ShardMap, shard::Strategy};
 use seedpod_peers::{Figure, Group, Target, bare::slots::Perfect};
-use std::{hint::black_box, net::SocketAddr, time::Instant};
+use std::{cell::OnceCell, env, hint::black_box, net::SocketAddr, time::Instant};
 use xxhash_rust::xxh3::xxh3_64;
 
 type Key = [u8; 16];
@@ -21,12 +21,22 @@ fn key(number: u64) -> Key {
     key
 }
 
+/// Whether this process counts the instructions of one case: it makes no others.
+fn counts() -> bool {
+    env::args().nth(1).is_some_and(|word| word == "--counted")
+}
+
 /// So many look-ups, of 4,096 keys in turn.
-fn drive<T>(owner: impl Fn(&Key) -> T) -> impl FnMut(u64) {
+fn drive<M, T>(make: impl Fn() -> M, owner: impl Fn(&M, &Key) -> T) -> impl FnMut(u64) {
     let keys: Vec<Key> = (0..4096).map(key).collect();
+    let made = OnceCell::new();
+    if !counts() {
+        made.get_or_init(&make);
+    }
     move |count| {
+        let made = made.get_or_init(&make);
         for key in keys.iter().cycle().take(count as usize) {
-            black_box(owner(black_box(key)));
+            black_box(owner(made, black_box(key)));
         }
     }
 }
@@ -68,18 +78,22 @@ fn map(strategy: Strategy, count: usize) -> ShardMap {
 
 fn lookup() {
     for count in [10, 100, 1000] {
-        let (bare, ours, copies) = (Perfect(count), map(Strategy::Planned, count), {
-            ShardMap::planned(names(count)).copies(3).build().expect("names that differ")
-        });
-        let (ring, ketama, nodes) = (ring(count), ketama(count), rendezvous(count));
+        let copies = move || ShardMap::planned(names(count)).copies(3).build().expect("names that differ");
         Group::new(format!("shards/lookup/{count}"), Target::of_bare(1.5).ahead(8.0))
-            .bare("xxh3 and multiply", drive(move |key| bare.owner(key)))
-            .ours("ShardMap::owner", drive(move |key| ours.owner(key)))
-            .beside("ShardMap::owners, 3 copies", drive(move |key| copies.owners(key).len()))
-            .peer("consistent_hash_ring, 160 points", drive(move |key| ring.get(key).len()))
-            .peer("pingora-ketama, 160 points", drive(move |key| ketama.node(key)))
-            .peer("jump-consistent-hash, xxh3", drive(move |key| jump_consistent_hash::hash(xxh3_64(key), count)))
-            .peer("rendezvous_hash", drive(move |key| nodes.calc_candidates(key).next().map(|node| node.len())))
+            .bare("xxh3 and multiply", drive(move || Perfect(count), |perfect, key| perfect.owner(key)))
+            .ours("ShardMap::owner", drive(move || map(Strategy::Planned, count), |map, key| map.owner(key)))
+            .beside("ShardMap::owners, 3 copies", drive(copies, |map, key| map.owners(key).len()))
+            .peer("consistent_hash_ring, 160 points", drive(move || ring(count), |ring, key| ring.get(key).len()))
+            .peer("pingora-ketama, 160 points", drive(move || ketama(count), |ketama, key| ketama.node(key)))
+            // it knows numbers alone, of which the last may go
+            .beside(
+                "jump-consistent-hash, xxh3",
+                drive(move || count, |count, key| jump_consistent_hash::hash(xxh3_64(key), *count)),
+            )
+            .peer(
+                "rendezvous_hash",
+                drive(move || rendezvous(count), |nodes, key| nodes.calc_candidates(key).next().map(|node| node.len())),
+            )
             .run();
     }
 }
@@ -213,6 +227,9 @@ fn builds() {
 
 fn main() {
     lookup();
+    if counts() {
+        return; // instructions of look-ups alone are counted
+    }
     balance();
     moves();
     builds();

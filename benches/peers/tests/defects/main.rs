@@ -6,3 +6,4 @@
 mod balance;
 mod budget;
 mod hedge;
+mod steer;

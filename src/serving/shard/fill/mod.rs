@@ -100,7 +100,7 @@ pub(super) fn fill(
         Strategy::Jump => jump::fill(roster),
         Strategy::Maglev => maglev::fill(roster),
         Strategy::Planned | Strategy::Ranges => {
-            let old = before.and_then(|before| planned::Old::of(before, index));
+            let old = before.and_then(|before| planned::Old::of(before, roster, index));
             splits = old.as_ref().map(|old| planned::splits(roster, old)).unwrap_or_default();
             planned::fill(roster, old.as_ref())
         }

@@ -27,11 +27,12 @@ pub(super) struct Old {
 }
 
 impl Old {
-    /// None where the map before is one of ranges.
-    pub(super) fn of(before: &ShardMap, index: &BTreeMap<Arc<str>, ShardId>) -> Option<Self> {
+    /// None where the map before is one of ranges. Who owns nothing any more is nobody.
+    pub(super) fn of(before: &ShardMap, roster: &Roster, index: &BTreeMap<Arc<str>, ShardId>) -> Option<Self> {
         let table = before.table()?;
-        let now: Vec<ShardId> =
-            before.shards().iter().map(|shard| index.get(&shard.name).copied().unwrap_or(NOBODY)).collect();
+        let owns = |shard: &ShardId| roster.shards.get(shard.index()).is_some_and(|shard| shard.weight > 0);
+        let known = |name| index.get(name).copied().filter(owns).unwrap_or(NOBODY);
+        let now: Vec<ShardId> = before.shards().iter().map(|shard| known(&shard.name)).collect();
         let renamed = |owner: &ShardId| now.get(owner.index()).copied().unwrap_or(NOBODY);
         let owners = table.slots().flatten().map(renamed).collect();
         let renumbered = |split: &Split| Split { owners: split.owners.iter().map(renamed).collect(), ..*split };
@@ -40,28 +41,32 @@ impl Old {
     }
 
     /// Who owned this slot and may still own something.
-    fn at<'a>(&'a self, roster: &'a Roster, slot: usize) -> impl Iterator<Item = ShardId> + 'a {
-        let owners = self.owners.get(slot * self.copies..).and_then(|rest| rest.get(..self.copies));
-        staying(owners.unwrap_or_default(), roster)
+    fn at(&self, slot: u16) -> impl Iterator<Item = ShardId> + '_ {
+        let owners = self.owners.get(usize::from(slot) * self.copies..).and_then(|rest| rest.get(..self.copies));
+        staying(owners.unwrap_or_default())
     }
 
-    fn is_split(&self, slot: usize) -> bool {
-        self.splits.binary_search_by_key(&slot, |split| usize::from(split.slot)).is_ok()
+    /// Who answered for this slot; nobody, where that one owns nothing any more.
+    fn first(&self, slot: u16) -> ShardId {
+        get(&self.owners, usize::from(slot) * self.copies)
+    }
+
+    fn is_split(&self, slot: u16) -> bool {
+        self.splits.binary_search_by_key(&slot, |split| split.slot).is_ok()
     }
 }
 
-fn staying<'a>(owners: &'a [ShardId], roster: &'a Roster) -> impl Iterator<Item = ShardId> + 'a {
-    let owns = |owner: &ShardId| roster.shards.get(owner.index()).is_some_and(|shard| shard.weight > 0);
-    owners.iter().copied().filter(owns)
+fn staying(owners: &[ShardId]) -> impl Iterator<Item = ShardId> + '_ {
+    owners.iter().copied().filter(|owner| *owner != NOBODY)
 }
 
 /// The owners of all slots.
 pub(super) fn fill(roster: &Roster, old: Option<&Old>) -> Vec<ShardId> {
-    let whole: Vec<usize> = (0..SLOTS).filter(|slot| old.is_none_or(|old| !old.is_split(*slot))).collect();
+    let whole: Vec<u16> = (0..=u16::MAX).filter(|slot| old.is_none_or(|old| !old.is_split(*slot))).collect();
     let firsts = firsts(roster, old, &whole);
     let mut cells = vec![NOBODY; SLOTS * roster.copies];
     for (slot, first) in whole.iter().zip(&firsts) {
-        put(&mut cells, slot * roster.copies, *first);
+        put(&mut cells, usize::from(*slot) * roster.copies, *first);
     }
     if roster.copies > 1 {
         Further::new(roster, old, &whole, &firsts).fill(&mut cells);
@@ -70,38 +75,34 @@ pub(super) fn fill(roster: &Roster, old: Option<&Old>) -> Vec<ShardId> {
 }
 
 /// The first owners of these slots.
-fn firsts(roster: &Roster, old: Option<&Old>, whole: &[usize]) -> Vec<ShardId> {
-    let was = |slot: usize| old.and_then(|old| old.at(roster, slot).next());
+fn firsts(roster: &Roster, old: Option<&Old>, whole: &[u16]) -> Vec<ShardId> {
+    let mut firsts: Vec<ShardId> = match old {
+        Some(old) => whole.iter().map(|slot| old.first(*slot)).collect(),
+        None => vec![NOBODY; whole.len()],
+    };
     let mut have = Tally::new(roster);
-    // a first owner that has gone leaves its slot to nobody, though further ones are there
-    let first =
-        |slot: usize| was(slot).filter(|first| old.is_some_and(|old| get(&old.owners, slot * old.copies) == *first));
-    whole.iter().filter_map(|slot| first(*slot)).for_each(|shard| have.add(shard));
+    firsts.iter().for_each(|shard| have.add(*shard));
     let weights: Vec<u64> = roster.shards.iter().map(|shard| shard.weight.into()).collect();
-    let quota = shares(whole.len(), &weights, &vec![whole.len(); weights.len()], &have.0);
-    let due = |tally: &Tally, shard: ShardId| tally.of(shard) < quota.get(shard.index()).copied().unwrap_or(0);
-
-    let mut kept = Tally::new(roster);
-    let mut firsts = Vec::with_capacity(whole.len());
-    for slot in whole {
-        let keeps = first(*slot).filter(|shard| due(&kept, *shard));
-        keeps.into_iter().for_each(|shard| kept.add(shard));
-        firsts.push(keeps.unwrap_or(NOBODY));
+    // how many each may have yet
+    let mut due = Tally(shares(whole.len(), &weights, &vec![whole.len(); weights.len()], &have.0));
+    for first in &mut firsts {
+        if !due.take(*first) {
+            *first = NOBODY;
+        }
     }
     // who holds a copy already becomes the first owner without anything being copied
-    for (slot, first) in whole.iter().zip(&mut firsts).filter(|(_, first)| **first == NOBODY) {
-        if let Some(holder) = old.and_then(|old| old.at(roster, *slot).find(|shard| due(&kept, *shard))) {
-            *first = holder;
-            kept.add(holder);
+    if let Some(old) = old.filter(|old| old.copies > 1) {
+        for (slot, first) in whole.iter().zip(&mut firsts).filter(|(_, first)| **first == NOBODY) {
+            *first = old.at(*slot).find(|shard| due.take(*shard)).unwrap_or(NOBODY);
         }
     }
     // the rest in long runs
     let mut needy = roster.owning().map(|(number, _)| ShardId(number)).peekable();
     for first in firsts.iter_mut().filter(|first| **first == NOBODY) {
-        while needy.next_if(|shard| !due(&kept, *shard)).is_some() {}
+        while needy.next_if(|shard| due.of(*shard) == 0).is_some() {}
         if let Some(shard) = needy.peek() {
             *first = *shard;
-            kept.add(*shard);
+            due.remove(*shard);
         }
     }
     firsts
@@ -111,16 +112,16 @@ fn firsts(roster: &Roster, old: Option<&Old>, whole: &[usize]) -> Vec<ShardId> {
 struct Further<'a> {
     roster: &'a Roster,
     old: Option<&'a Old>,
-    whole: &'a [usize],
+    whole: &'a [u16],
     quota: Vec<usize>,
     held: Tally,
 }
 
 impl<'a> Further<'a> {
-    fn new(roster: &'a Roster, old: Option<&'a Old>, whole: &'a [usize], firsts: &[ShardId]) -> Self {
+    fn new(roster: &'a Roster, old: Option<&'a Old>, whole: &'a [u16], firsts: &[ShardId]) -> Self {
         let mut have = Tally::new(roster);
         for slot in whole {
-            old.into_iter().flat_map(|old| old.at(roster, *slot)).for_each(|shard| have.add(shard));
+            old.into_iter().flat_map(|old| old.at(*slot)).for_each(|shard| have.add(shard));
         }
         let mut quota = totals(roster, whole.len(), &have);
         for first in firsts {
@@ -141,10 +142,10 @@ impl<'a> Further<'a> {
         let copies = self.roster.copies;
         let Some(old) = self.old else { return };
         for slot in self.whole {
-            let Some(row) = cells.get_mut(slot * copies..(slot + 1) * copies) else { continue };
+            let Some(row) = row_of(cells, *slot, copies) else { continue };
             let mut filled = 1;
             // the first owner that was comes last: what was a further copy is one still
-            let further = old.at(self.roster, *slot).skip(1).chain(old.at(self.roster, *slot).take(1));
+            let further = old.at(*slot).skip(1).chain(old.at(*slot).take(1));
             for shard in further {
                 if filled < copies && self.roster.may_join(row.get(..filled).unwrap_or_default(), shard) {
                     put(row, filled, shard);
@@ -163,7 +164,7 @@ impl<'a> Further<'a> {
         let (mut last, mut streak) = (NOBODY, 0);
         let mut passed = Vec::new();
         for slot in self.whole {
-            let Some(row) = cells.get_mut(slot * copies..(slot + 1) * copies) else { continue };
+            let Some(row) = row_of(cells, *slot, copies) else { continue };
             for filled in 1..copies {
                 let (before, rest) = row.split_at_mut(filled);
                 let Some(place) = rest.first_mut().filter(|place| **place == NOBODY) else { continue };
@@ -205,7 +206,7 @@ impl<'a> Further<'a> {
         let mut needy: Vec<ShardId> =
             self.roster.owning().map(|(number, _)| ShardId(number)).filter(|shard| self.lacks(*shard) > 0).collect();
         for slot in self.whole {
-            let Some(row) = cells.get_mut(slot * copies..(slot + 1) * copies) else { continue };
+            let Some(row) = row_of(cells, *slot, copies) else { continue };
             for place in 1..copies {
                 let holder = get(row, place);
                 if needy.is_empty() {
@@ -263,7 +264,7 @@ fn totals(roster: &Roster, slots: usize, have: &Tally) -> Vec<usize> {
 /// Slots that are split stay so; a part whose owner has gone goes to who has the fewest of them.
 pub(super) fn splits(roster: &Roster, old: &Old) -> Vec<Split> {
     let mut held = Tally::new(roster);
-    let all = old.splits.iter().flat_map(|split| staying(&split.owners, roster));
+    let all = old.splits.iter().flat_map(|split| staying(&split.owners));
     all.for_each(|shard| held.add(shard));
     let mut splits = old.splits.clone();
     for split in &mut splits {
@@ -272,7 +273,7 @@ pub(super) fn splits(roster: &Roster, old: &Old) -> Vec<Split> {
             let mut others: Vec<ShardId> = roster.owning().map(|(number, _)| ShardId(number)).collect();
             others.sort_by_key(|shard| held.of(*shard));
             let start = owners.len();
-            roster.take(staying(part, roster).chain(others), &mut owners);
+            roster.take(staying(part).chain(others), &mut owners);
             owners
                 .get(start..)
                 .into_iter()
@@ -303,11 +304,28 @@ impl Tally {
         }
     }
 
+    /// One less, if there is one.
+    fn take(&mut self, shard: ShardId) -> bool {
+        match self.0.get_mut(shard.index()) {
+            Some(count) if *count > 0 => {
+                *count -= 1;
+                true
+            }
+            _ => false,
+        }
+    }
+
     fn remove(&mut self, shard: ShardId) {
         if let Some(count) = self.0.get_mut(shard.index()) {
             *count = count.saturating_sub(1);
         }
     }
+}
+
+/// The owners of this slot.
+fn row_of(cells: &mut [ShardId], slot: u16, copies: usize) -> Option<&mut [ShardId]> {
+    let start = usize::from(slot) * copies;
+    cells.get_mut(start..start + copies)
 }
 
 fn get<T: Copy + Placeholder>(list: &[T], at: usize) -> T {

@@ -37,7 +37,7 @@ fn the_form_is_a_contract_and_small_where_names_decide() {
     let text = serde_json::to_string(&map).unwrap();
     assert_eq!(
         text,
-        r#"{"format":1,"version":1,"seed":7,"strategy":"ring","points":160,"copies":2,"apart":false,"shards":[{"name":"a"},{"name":"b"}],"check":12665418521006670169}"#
+        r#"{"format":1,"version":1,"seed":7,"strategy":"ring","points":320,"copies":2,"apart":false,"shards":[{"name":"a"},{"name":"b"}],"check":11007171381360297503}"#
     );
     let planned = ShardMap::planned(names(100)).build().unwrap();
     assert!(serde_json::to_string(&planned).unwrap().len() < 5_000);

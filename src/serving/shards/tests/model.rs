@@ -1,7 +1,7 @@
 //! Every course that a step may take, in a small world: one key, two shards, whoever moves it may fail or be dropped at each
 //! stage, requests arrive under old and new maps. All states are visited, no schedule is drawn.
 
-use super::{
+use super::super::{
     course::{Event, Stage, Then},
     fence::{Verdict, verdict},
 };
