@@ -103,8 +103,8 @@ impl<S, C, P: Clone> Replicas<S, C, P> {
     ///
     /// Use it where endpoints are well for some requests and not for others: one that has lost its payment provider still
     /// serves the catalogue. What hits all requests alike is better found over all of them, by
-    /// [`Endpoints::eject`](crate::serving::Endpoints::eject); with both, let that one look at [rates](Ejection::rate), or one bad route soon
-    /// puts the endpoint out for all.
+    /// [`Endpoints::eject`](crate::serving::Endpoints::eject); with both, let that one look at [rates](Ejection::rate), or
+    /// one bad route soon puts the endpoint out for all.
     ///
     /// ```
     /// use seedpod::{base::{Outcome, time}, serving::{Ejection, Replicas}};

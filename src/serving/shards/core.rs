@@ -7,7 +7,6 @@ use super::super::{
 use super::{Moved, ShardMaps, bounded::Counts, measure::Measure, settings::Settings, view::View};
 use crate::base::{
     Deadline, Error, Kind, Result,
-    hash::Map,
     sync::{
         Lock,
         atomic::{
@@ -18,7 +17,7 @@ use crate::base::{
     time::{self, Instant},
 };
 use arc_swap::ArcSwapOption;
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 /// Waits between two attempts at an endpoint that knows an older map than its router: doubling, from and up to these.
 const LAG: (Duration, Duration) = (Duration::from_millis(1), Duration::from_millis(50));
@@ -35,7 +34,7 @@ pub(super) struct Core<S, R, C> {
     held: AtomicU32,
     /// In flight in all shards, and in each by name: kept from map to map.
     all: Arc<AtomicU32>,
-    each: Lock<Map<Arc<str>, Arc<AtomicU32>>>,
+    each: Lock<BTreeMap<Arc<str>, Arc<AtomicU32>>>,
 }
 
 impl<S, R, C> Core<S, R, C> {
@@ -71,6 +70,7 @@ impl<S, R, C> Core<S, R, C> {
             let mut known = self.each.lock();
             let count = |name: &Arc<str>| known.entry(name.clone()).or_default().clone();
             let each = map.shards().iter().map(|shard| &shard.name).map(count).collect();
+            known.retain(|_, count| Arc::strong_count(count) > 1); // of shards that are gone, with nothing in flight
             Counts::new(bound, self.all.clone(), each)
         });
         let view = Arc::new(View::new(map, set, loads));

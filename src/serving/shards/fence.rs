@@ -49,6 +49,8 @@ pub(super) fn verdict(sealed: Option<u64>, known: u64, mine: bool, asked: Option
 ///                        └──────map ≥ v, not mine► another's
 /// ```
 ///
+/// It takes 256 KiB: a count for each slot.
+///
 /// A handle: clones are the same fence. [`FenceLayer`](super::FenceLayer) puts it in front of a service.
 ///
 /// **Guarantees**

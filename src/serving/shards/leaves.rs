@@ -30,7 +30,8 @@ impl<S, R, C> Shards<S, R, C> {
     ///
     /// Each request sees one map and one set of endpoints. A shard without an endpoint, or that is not ready, is among the
     /// leaves as one that failed, so that what is covered is exact; one that is ejected or drains is asked all the same,
-    /// since nobody else has what it has.
+    /// since nobody else has what it has. Such a request has no key of its own: where a [fence](super::FenceLayer) stands
+    /// in front of a shard, its route must [name none](Route::each_key) for it.
     ///
     /// ```
     /// use seedpod::{Error, layer::Request, serving::{Endpoints, Scatter, ShardMap, Shards}};

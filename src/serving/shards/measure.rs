@@ -5,7 +5,7 @@ use crate::base::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 use arc_swap::ArcSwap;
 use std::sync::Arc;
 
-/// Counts one in so many requests to its place in the map: four bytes for each slot or range.
+/// Counts one in so many requests to its place in the map: eight bytes for each slot or range.
 pub(super) struct Measure {
     one_in: u32,
     turn: AtomicU32,

@@ -76,8 +76,9 @@ pub trait Mover: Send + Sync {
     /// version is higher than what is there. None, unless overridden: then it is decided by the
     /// [`ShardMaps`](super::ShardMaps) of this process.
     ///
-    /// The future must do nothing before it is polled, and be safe to repeat. An error of [`Kind::Conflict`](crate::base::Kind::Conflict) says that another map counts; any
-    /// other leaves open whether this one does.
+    /// The future must do nothing before it is polled, and be safe to repeat. An error of
+    /// [`Kind::Conflict`](crate::base::Kind::Conflict) says that another map counts; any other leaves open whether this one
+    /// does.
     fn commit<'a>(&'a self, map: &'a ShardMap) -> Option<BoxFuture<'a, Result>> {
         let _ = map;
         None

@@ -6,7 +6,7 @@ use super::{
     course::{Event, Stage, Then},
     steps::{self, Step, Task},
 };
-use crate::base::{Backoff, Error, Kind, Result, Rng, Seed, time::sleep};
+use crate::base::{Backoff, Deadline, Error, Kind, Result, Rng, Seed, time::sleep};
 use std::{fmt, future::Future, time::Duration};
 
 /// How a rebalance goes about it.
@@ -268,7 +268,7 @@ impl<M: Mover + ?Sized> Run<'_, M> {
             }
             Ok(())
         };
-        let handed_over = match tokio::time::timeout(self.settings.pause_max, handed_over).await {
+        let handed_over = match Deadline::within(self.settings.pause_max).bound(handed_over).await {
             Ok(result) => result,
             Err(_) => {
                 let message = format!("its keys were not handed over within {:?}", self.settings.pause_max);
