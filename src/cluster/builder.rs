@@ -2,6 +2,7 @@
 
 use super::{
     Cluster,
+    claims::Claims,
     control_plane::control_plane,
     furnish::furnish,
     handle::Inner,
@@ -144,6 +145,7 @@ impl Builder {
             env: self.env,
             routes,
             addresses: Lock::new(Addresses::new(seed.fork("addresses"))),
+            claims: Claims::default(),
             admission: self.admission,
             net,
         });

@@ -18,10 +18,10 @@
 //! | | acted on | not there |
 //! | --- | --- | --- |
 //! | pods | images, command, args, env (values, fields, resources, config maps, secrets), `envFrom`, ports, probes, hooks, init containers, sidecars, restarts, grace | ephemeral containers, host network |
-//! | volumes | `emptyDir`, `configMap`, `secret`, with changes while the pod runs | claims, host paths, storage classes |
+//! | volumes | `emptyDir`, `configMap`, `secret`, with changes while the pod runs; claims of stateful sets, in memory | claims of other pods, host paths, storage classes |
 //! | scheduling | requests, number of pods, node selector, taints, cordon, topology spread | preemption |
 //! | Deployment, ReplicaSet | rolling update and recreate, proportional scaling, revisions, history, progress deadline, deletion cost | adoption of strays |
-//! | StatefulSet | names, numbers and order, names in DNS, rolling update from the highest number, `OnDelete`, `Parallel` | claims, partitions |
+//! | StatefulSet | names, numbers and order, names in DNS, a volume for each pod that it finds again, rolling update from the highest number, `OnDelete`, `Parallel` | partitions, deletion of claims |
 //! | Service | cluster addresses, headless, external names, named ports, `publishNotReadyAddresses`, p2c in the place of random | |
 //! | names | `service.namespace.svc.cluster.local`, pods of headless services, pods by address, search lists | names outside of the cluster |
 //! | nodes | cordon, drain; each is always ready; pods of one that was deleted are deleted after 40 s | node failure, eviction by taint |
@@ -33,6 +33,7 @@
 mod apply;
 mod available;
 mod builder;
+mod claims;
 mod control_plane;
 mod controllers;
 mod demand;

@@ -1,6 +1,7 @@
 //! What all parts of the control plane share: the objects, and the rules by which they are created, changed and deleted.
 
 use super::{
+    claims::Claims,
     identity::Identities,
     object::{Metadata, NamespaceStatus, Object, PodStatus, Timestamp, View},
     recorder::Recorder,
@@ -32,6 +33,7 @@ pub(super) struct Plane {
     pub(super) env: BTreeMap<String, String>,
     pub(super) routes: Arc<Routes>,
     pub(super) addresses: Lock<Addresses>,
+    pub(super) claims: Claims,
     pub(super) admission: Option<Admission>,
 }
 

@@ -89,6 +89,7 @@ async fn empty(plane: &Plane, namespace: &Object) -> Result<Next> {
     }
     if left == 0 {
         plane.remove(namespace).await?;
+        plane.claims.forget(namespace.name());
     }
     Ok(Next::Done)
 }

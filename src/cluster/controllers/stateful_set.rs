@@ -8,8 +8,8 @@ use crate::{
     base::Result,
     cluster::{
         object::{
-            Kind, Metadata, Object, PodManagement, PodSpec, PodStatus, StatefulSetSpec, StatefulSetStatus,
-            StatefulUpdateType, Template,
+            ClaimTemplate, ClaimVolume, Kind, Metadata, Object, PodManagement, PodSpec, PodStatus, StatefulSetSpec,
+            StatefulSetStatus, StatefulUpdateType, Template, Volume,
         },
         plane::Plane,
         rollout::ordered::{self, Pod, State, Step, Wanted},
@@ -105,7 +105,15 @@ async fn create(
     let pod = template.pod(&metadata)?.edit::<PodSpec>(|pod| {
         pod.hostname.clone_from(&name);
         pod.subdomain.clone_from(&spec.service_name);
+        let claims = spec.volume_claim_templates.iter().map(|template| claimed(template, &name));
+        pod.volumes.retain(|volume| !spec.volume_claim_templates.iter().any(|it| it.metadata.name == volume.name));
+        pod.volumes.extend(claims);
     })?;
+    for template in &spec.volume_claim_templates {
+        let size = template.spec.resources.requests.get("storage").map(|size| size.value());
+        let size = size.and_then(|size| u64::try_from(size).ok());
+        plane.claims.claim(set.namespace(), &claim(template, &name), size);
+    }
     match plane.create(&pending(&pod)?).await {
         Ok(_) => {
             let message = format!("create Pod {name} in StatefulSet {} successful", set.name());
@@ -119,6 +127,16 @@ async fn create(
         }
     }
     Ok(())
+}
+
+/// The claim of a pod: it stays when the pod goes, so that the next pod of the name finds it.
+fn claim(template: &ClaimTemplate, pod: &str) -> String {
+    format!("{}-{pod}", template.metadata.name)
+}
+
+fn claimed(template: &ClaimTemplate, pod: &str) -> Volume {
+    let claim = ClaimVolume { claim_name: claim(template, pod) };
+    Volume { name: template.metadata.name.clone(), persistent_volume_claim: Some(claim), ..Volume::default() }
 }
 
 async fn delete(plane: &Plane, set: &Object, number: u32) -> Result {

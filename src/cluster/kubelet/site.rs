@@ -29,6 +29,7 @@ pub(super) fn with<T>(
         pod_ip,
         config_map: &|name| lookup::<ConfigMap>(plane, namespace, name),
         secret: &|name| lookup::<Secret>(plane, namespace, name),
+        claim: &|name| plane.claims.get(namespace, name),
     })
 }
 

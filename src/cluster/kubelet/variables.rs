@@ -4,6 +4,7 @@ use super::Problem;
 use crate::cluster::object::{
     ConfigMap, Container, EnvVar, Metadata, PodSpec, Quantity, ResourceFieldSelector, Secret, ServicePort,
 };
+use crate::pod::Volume;
 use std::collections::BTreeMap;
 
 /// What references are resolved against.
@@ -16,6 +17,8 @@ pub(super) struct Site<'a> {
     /// Config maps and secrets of the pod's namespace, by name.
     pub(super) config_map: &'a dyn Fn(&str) -> Option<ConfigMap>,
     pub(super) secret: &'a dyn Fn(&str) -> Option<Secret>,
+    /// The volumes of claims, by name.
+    pub(super) claim: &'a dyn Fn(&str) -> Option<Volume>,
 }
 
 /// The environment of a container, later declarations over earlier ones: services, `envFrom`, `env`.
@@ -235,6 +238,7 @@ mod tests {
             pod_ip: "10.244.0.1",
             config_map: &|name| (name == "settings").then(|| settings.clone()),
             secret: &|name| (name == "login").then(|| login.clone()),
+            claim: &|_| None,
         };
         let found =
             environment(&site, &BTreeMap::new(), &container).unwrap_or_else(|problem| panic!("{}", problem.message));

@@ -1,4 +1,4 @@
-//! A pod's volumes: empty directories, and files projected from config maps and secrets.
+//! A pod's volumes: empty directories, claims, and files projected from config maps and secrets.
 
 use super::{Problem, variables::Site};
 use crate::{
@@ -33,13 +33,17 @@ impl Filled {
 
 /// All volumes of a pod, filled.
 ///
-/// A source that this cluster does not know (a claim, a host's path) becomes a volume in memory that begins empty.
+/// A source that this cluster does not know (a host's path) becomes a volume in memory that begins empty.
 pub(super) fn volumes(site: &Site<'_>) -> Result<BTreeMap<String, Filled>, Problem> {
     let PodSpec { volumes, .. } = site.spec;
     volumes.iter().map(|declared| Ok((declared.name.clone(), filled(site, declared)?))).collect()
 }
 
 fn filled(site: &Site<'_>, declared: &Declared) -> Result<Filled, Problem> {
+    if let Some(claim) = &declared.persistent_volume_claim {
+        let missing = || mount(&declared.name, &format!("persistentvolumeclaim {:?} not found", claim.claim_name));
+        return Ok(Filled { volume: (site.claim)(&claim.claim_name).ok_or_else(missing)?, projected: None });
+    }
     let limit = declared.empty_dir.as_ref().and_then(|empty| empty.size_limit);
     let volume = limit.map_or_else(Volume::memory, |limit| Volume::bounded(u64::try_from(limit.value()).unwrap_or(0)));
     let mut filled = Filled { volume, projected: None };

@@ -147,11 +147,14 @@ inert! {
     }
     StatefulSet {
         "spec.ordinals.start" unless "0" => "stored, not acted on: numbers begin at 0",
-        "spec.persistentVolumeClaimRetentionPolicy" => "stored, not acted on: there are no claims",
+        "spec.persistentVolumeClaimRetentionPolicy.whenDeleted" unless "Retain" => "stored, not acted on: claims are kept until their namespace goes",
+        "spec.persistentVolumeClaimRetentionPolicy.whenScaled" unless "Retain" => "stored, not acted on: claims are kept until their namespace goes",
         "spec.revisionHistoryLimit" unless "10" => "stored, not acted on: no old templates are kept",
         "spec.updateStrategy.rollingUpdate.maxUnavailable" unless "1" => "stored, not acted on: one at a time",
         "spec.updateStrategy.rollingUpdate.partition" unless "0" => "stored, not acted on: all pods are replaced",
-        "spec.volumeClaimTemplates" => "stored, not acted on: there are no claims",
+        "spec.volumeClaimTemplates[].metadata.labels" => "stored, not acted on: claims are no objects",
+        "spec.volumeClaimTemplates[].metadata.annotations" => "stored, not acted on: claims are no objects",
+        "spec.volumeClaimTemplates[].spec.resources.limits" => "stored, not acted on: a volume holds what is requested",
     }
     Service {
         "spec.type" unless "ClusterIP" | "ExternalName" => "stored, not acted on: it is reached inside the cluster, and where it is exposed",

@@ -18,7 +18,7 @@
 //! | --- | --- |
 //! | checked, and given defaults | every field that has a [view](crate::cluster::object::View) |
 //! | kept as written, without effect, and [warned of](Warning) | every other field, and those of the table [`INERT`] |
-//! | refused | kinds not in [`Kind::all`](crate::cluster::object::Kind::all); volumes other than `emptyDir`, `configMap`, `secret`; `hostNetwork`, `hostPID`, `hostIPC` |
+//! | refused | kinds not in [`Kind::all`](crate::cluster::object::Kind::all); volumes other than `emptyDir`, `configMap`, `secret` (a stateful set's claim templates are not such volumes); `hostNetwork`, `hostPID`, `hostIPC` |
 //!
 //! Defaults are filled in for checked fields alone, so an object has fewer fields than a Kubernetes server would show.
 

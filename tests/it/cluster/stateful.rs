@@ -1,10 +1,14 @@
 //! Pods with names that stay: their order, their names in DNS, and shards by name.
 
-use super::world::{builder, fetch, pods, ready};
+use super::world::{self, builder, fetch, pods, ready};
 use seedpod::{
     base::{Kind, time::sleep},
-    cluster::{Cluster, object::StatefulSetStatus},
+    cluster::{
+        Cluster,
+        object::{PodSpec, PodStatus, StatefulSetStatus},
+    },
     http::Client,
+    pod::Context,
     serving::{Endpoints, Member},
 };
 use std::{future::IntoFuture, net::SocketAddr, time::Duration};
@@ -182,4 +186,60 @@ async fn pods_of_a_set_that_is_deleted_go_too() {
     sleep(Duration::from_secs(20)).await;
     assert_eq!(pods(&cluster, "db").len(), 0);
     assert!(cluster.list("pods").unwrap().is_empty());
+}
+
+/// Counts its starts in its volume, and serves.
+async fn counting(context: Context) -> seedpod::Result {
+    let volume = context.volume("data")?;
+    let before = volume.read("starts").map_or(0, |bytes| bytes.len());
+    volume.write("starts", "x".repeat(before + 1))?;
+    context.log(format!("start {}", before + 1));
+    world::web(context).await
+}
+
+#[tokio::test(start_paused = true)]
+async fn each_pod_finds_its_own_volume_again_also_after_the_set_was_scaled_down() {
+    let cluster = builder(8).image("counting", counting).start().await.unwrap();
+    let claims = "volumeClaimTemplates: [{metadata: {name: data}, spec: {accessModes: [ReadWriteOnce], resources: {requests: {storage: 4}}}}]";
+    let manifest = db(2, claims, "0")
+        .replace("image: web", "image: counting\n        volumeMounts: [{name: data, mountPath: /data}]");
+    let starts =
+        |pod: &str| cluster.logs(pod, "main").unwrap().iter().map(|line| line.text.to_string()).next().unwrap();
+    cluster.apply(&manifest).await.unwrap();
+    cluster.available("statefulset/db").await.unwrap();
+    assert_eq!([starts("db-0"), starts("db-1")], ["start 1", "start 1"]);
+    cluster.delete("pod/db-1").await.unwrap();
+    sleep(Duration::from_secs(20)).await;
+    cluster.available("statefulset/db").await.unwrap();
+    assert_eq!([starts("db-0"), starts("db-1")], ["start 1", "start 2"]);
+    cluster.scale("statefulset/db", 1).await.unwrap();
+    cluster.available("statefulset/db").await.unwrap();
+    cluster.scale("statefulset/db", 2).await.unwrap();
+    cluster.available("statefulset/db").await.unwrap();
+    assert_eq!(starts("db-1"), "start 3");
+    let pod = cluster.get("pod/db-1").unwrap();
+    let claim = pod.view::<PodSpec>().unwrap().volumes[0].persistent_volume_claim.clone().unwrap();
+    assert_eq!(claim.claim_name, "data-db-1");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_claims_volume_holds_what_was_asked_for_and_goes_with_its_namespace() {
+    let cluster = builder(9).image("counting", counting).start().await.unwrap();
+    let claims = "volumeClaimTemplates: [{metadata: {name: data}, spec: {resources: {requests: {storage: 1}}}}]";
+    let manifest = db(1, claims, "0")
+        .replace("image: web", "image: counting\n        volumeMounts: [{name: data, mountPath: /data}]");
+    let namespace = "apiVersion: v1\nkind: Namespace\nmetadata: {name: shop}\n---";
+    let manifest = manifest.replace("{name: db}\nspec", "{name: db, namespace: shop}\nspec");
+    for _ in 0..2 {
+        cluster.apply(&format!("{namespace}{manifest}")).await.unwrap();
+        cluster.available("statefulset/shop/db").await.unwrap();
+        cluster.delete("pod/shop/db-0").await.unwrap();
+        sleep(Duration::from_secs(60)).await;
+        let pod = cluster.get("pod/shop/db-0").unwrap();
+        let status = pod.view::<PodStatus>().unwrap();
+        let ended = status.container_statuses[0].last_state.terminated.clone().unwrap();
+        assert!(ended.message.contains("its limit is 1"), "{ended:?}");
+        cluster.delete("namespace/shop").await.unwrap();
+        sleep(Duration::from_secs(30)).await;
+    }
 }

@@ -27,7 +27,7 @@ pub(super) fn object(object: &Object, report: &mut Report<'_>) {
     }
     match object.kind() {
         kind if kind == Kind::POD => {
-            view(object, report, |of: &PodSpec, report| pod::check(of, &spec, report));
+            view(object, report, |of: &PodSpec, report| pod::check(of, [], &spec, report));
         }
         kind if kind == Kind::DEPLOYMENT => {
             view(object, report, |of, report| workload::deployment(of, &spec, report));

@@ -14,8 +14,15 @@ use std::collections::BTreeSet;
 /// The volume types that are acted on.
 const VOLUME_TYPES: [&str; 3] = ["emptyDir", "configMap", "secret"];
 
-pub(super) fn check(pod: &PodSpec, path: &Path<'_>, report: &mut Report<'_>) {
-    let volumes = volumes(pod, &path.key("volumes"), report);
+/// Containers may mount what is there besides the pod's own volumes, too.
+pub(super) fn check<'a>(
+    pod: &'a PodSpec,
+    besides: impl IntoIterator<Item = &'a str>,
+    path: &Path<'_>,
+    report: &mut Report<'_>,
+) {
+    let mut volumes = volumes(pod, &path.key("volumes"), report);
+    volumes.extend(besides);
     let (init, main) = (path.key("initContainers"), path.key("containers"));
     report.ensure(!pod.containers.is_empty(), &main, "must have at least one container");
     let mut once = Once::new();

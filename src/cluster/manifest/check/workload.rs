@@ -3,19 +3,19 @@
 use super::{
     super::{mistake::Report, path::Path},
     metadata,
-    names::not_negative,
+    names::{Once, not_negative},
     pod,
 };
 use crate::{
     base::name,
     cluster::object::{
-        DeploymentSpec, IntOrString, LabelSelector, PodTemplate, ReplicaSetSpec, RestartPolicy, StatefulSetSpec,
-        StrategyType,
+        ClaimTemplate, DeploymentSpec, IntOrString, LabelSelector, PodTemplate, ReplicaSetSpec, RestartPolicy,
+        StatefulSetSpec, StrategyType,
     },
 };
 
 pub(super) fn deployment(spec: &DeploymentSpec, path: &Path<'_>, report: &mut Report<'_>) {
-    common(spec.replicas(), spec.min_ready_seconds, &spec.selector, &spec.template, path, report);
+    common(spec.replicas(), spec.min_ready_seconds, &spec.selector, &spec.template, &[], path, report);
     not_negative(spec.revision_history_limit.unwrap_or(0), &path.key("revisionHistoryLimit"), report);
     let deadline = path.key("progressDeadlineSeconds");
     let later = spec.progress_deadline_seconds.is_none_or(|seconds| seconds > spec.min_ready_seconds);
@@ -33,13 +33,33 @@ pub(super) fn deployment(spec: &DeploymentSpec, path: &Path<'_>, report: &mut Re
 }
 
 pub(super) fn replica_set(spec: &ReplicaSetSpec, path: &Path<'_>, report: &mut Report<'_>) {
-    common(spec.replicas(), spec.min_ready_seconds, &spec.selector, &spec.template, path, report);
+    common(spec.replicas(), spec.min_ready_seconds, &spec.selector, &spec.template, &[], path, report);
 }
 
 pub(super) fn stateful_set(spec: &StatefulSetSpec, path: &Path<'_>, report: &mut Report<'_>) {
-    common(spec.replicas(), spec.min_ready_seconds, &spec.selector, &spec.template, path, report);
+    let claims = &spec.volume_claim_templates;
+    common(spec.replicas(), spec.min_ready_seconds, &spec.selector, &spec.template, claims, path, report);
+    let (claims_path, mut once) = (path.key("volumeClaimTemplates"), Once::new());
+    for (index, claim) in claims.iter().enumerate() {
+        self::claim(claim, &claims_path.index(index), &mut once, report);
+    }
     if !spec.service_name.is_empty() {
         report.check(&path.key("serviceName"), name::check_label(&spec.service_name));
+    }
+}
+
+fn claim<'a>(claim: &'a ClaimTemplate, path: &Path<'_>, once: &mut Once<&'a str>, report: &mut Report<'_>) {
+    let (metadata, spec) = (path.key("metadata"), path.key("spec"));
+    let (resources, name) = (spec.key("resources"), metadata.key("name"));
+    if claim.metadata.name.is_empty() {
+        report.required(false, &name);
+    } else {
+        report.check(&name, name::check_label(&claim.metadata.name));
+        once.check(&claim.metadata.name, &name, report);
+    }
+    if let Some(size) = claim.spec.resources.requests.get("storage") {
+        let message = format!("must not be negative, it is {size}");
+        report.ensure(!size.is_negative(), &resources.key("requests").key("storage"), &message);
     }
 }
 
@@ -70,6 +90,7 @@ fn common(
     min_ready: i32,
     selector: &LabelSelector,
     template: &PodTemplate,
+    claims: &[ClaimTemplate],
     path: &Path<'_>,
     report: &mut Report<'_>,
 ) {
@@ -101,7 +122,7 @@ fn common(
     if !report.has(&spec_path) {
         return report.required(false, &spec_path);
     }
-    pod::check(&template.spec, &spec_path, report);
+    pod::check(&template.spec, claims.iter().map(|claim| &*claim.metadata.name), &spec_path, report);
     let always = template.spec.restart_policy.is_none_or(|policy| policy == RestartPolicy::Always);
     report.ensure(always, &spec_path.key("restartPolicy"), "must be Always: a workload keeps its pods running");
 }

@@ -39,9 +39,10 @@ pub use service::{
     ServiceSpec, ServiceStatus, ServiceType,
 };
 pub use stateful::{
-    Ordinals, PodManagement, StatefulRolling, StatefulSetSpec, StatefulSetStatus, StatefulUpdate, StatefulUpdateType,
+    ClaimMetadata, ClaimRetention, ClaimSpec, ClaimTemplate, Ordinals, PodManagement, StatefulRolling, StatefulSetSpec,
+    StatefulSetStatus, StatefulUpdate, StatefulUpdateType,
 };
-pub use volume::{ConfigMapVolume, EmptyDirVolume, KeyToPath, SecretVolume, Volume};
+pub use volume::{ClaimVolume, ConfigMapVolume, EmptyDirVolume, KeyToPath, SecretVolume, Volume};
 pub use workload::{
     DeploymentSpec, DeploymentStatus, DeploymentStrategy, ReplicaSetSpec, ReplicaSetStatus, RollingUpdate, StrategyType,
 };

@@ -1,6 +1,6 @@
 //! Stateful sets: pods with names that stay.
 
-use super::{LabelSelector, PodTemplate, choice, view};
+use super::{LabelSelector, PodTemplate, ResourceRequirements, choice, view};
 
 view! {
     /// What a stateful set wants.
@@ -21,6 +21,38 @@ view! {
         min_ready_seconds: i32,
         /// How its pods are numbered; not acted on.
         ordinals: Option<Ordinals>,
+        /// The volumes that each of its pods has for itself, and finds again when it comes back; never change.
+        volume_claim_templates: Vec<ClaimTemplate>,
+        /// When claims go; not acted on: with their namespace.
+        persistent_volume_claim_retention_policy: Option<ClaimRetention>,
+    }
+
+    /// When a stateful set's claims go; not acted on.
+    ClaimRetention {
+        /// When the set is deleted: `Retain`, `Delete`.
+        when_deleted: String,
+        /// When the set is scaled down: `Retain`, `Delete`.
+        when_scaled: String,
+    }
+
+    /// A volume that each pod of a stateful set has for itself.
+    ClaimTemplate {
+        /// Its name.
+        metadata: ClaimMetadata,
+        /// What it is to be.
+        spec: ClaimSpec,
+    }
+
+    /// The name of a claim's volume.
+    ClaimMetadata {
+        /// What containers mount it by.
+        name: String,
+    }
+
+    /// What a claim asks for.
+    ClaimSpec {
+        /// How large its volume is to be: `storage`.
+        resources: ResourceRequirements,
     }
 
     /// How a stateful set's old pods are replaced by new ones.

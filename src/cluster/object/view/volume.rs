@@ -14,6 +14,8 @@ view! {
         config_map: Option<ConfigMapVolume>,
         /// The files of a secret.
         secret: Option<SecretVolume>,
+        /// A volume that stays while pods come and go.
+        persistent_volume_claim: Option<ClaimVolume>,
     }
 
     /// A volume that begins empty.
@@ -46,6 +48,12 @@ view! {
         optional: Option<bool>,
         /// The files' permission bits.
         default_mode: Option<i32>,
+    }
+
+    /// A volume that stays while pods come and go.
+    ClaimVolume {
+        /// The claim that it is found by.
+        claim_name: String,
     }
 
     /// A key and its file.
