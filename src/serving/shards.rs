@@ -94,8 +94,10 @@ use view::View;
 /// - Under one map a key has the same owners, in the same order, at every router. Each request sees one map and one set of
 ///   endpoints.
 /// - Only the shard that the request needs must be ready; the others may hang or be away.
-/// - With [fences](FenceLayer) in front of the data: at every moment at most one shard serves a key, also while it moves,
-///   whatever crashes, and also for routers that have an old map. A write that was answered is seen by every later read.
+/// - With [fences](FenceLayer) in front of the data: at every moment at most one shard serves a key (of several copies, only
+///   its owners by one map), also while it moves, whatever crashes, and also for routers that have an old map. A write that
+///   was answered is seen by every later read of that copy. An old owner that crashes in the middle of a move and comes back
+///   with a [fence made anew](Fence) begins as described there.
 /// - No request fails because keys move: it waits, at most as long as its deadline or [`hold`](Self::hold) says.
 /// - Of several copies the first one in the map that takes calls is asked; who is not ready, ejected, draining, or was
 ///   tried by an earlier attempt of the same request stands behind those that are not.

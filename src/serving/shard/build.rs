@@ -36,6 +36,12 @@ const POINTS: u32 = 320;
 /// The most points of all shards on a ring together: 256 MiB while it is built.
 const POINTS_MAX: u64 = 1 << 24;
 
+/// The same of the crate's ring, which takes seconds for so many.
+const POINTS_INSERTED_MAX: u64 = 1 << 18;
+
+/// The most copies of a slot: 8 MiB of owners.
+const COPIES_MAX: usize = 64;
+
 /// A map that is being described: [`ShardMap::planned`] and its like begin it, [`build`](Self::build) checks and fills it.
 #[derive(Clone, Debug)]
 #[must_use = "a map is there when it is built"]
@@ -60,7 +66,7 @@ impl ShardMapBuilder {
         self
     }
 
-    /// How many shards own each slot: 1 by default. The first is the one that answers, the others stand in for it.
+    /// How many shards own each slot: 1 by default, 64 at most. The first is the one that answers, the others stand in for it.
     pub fn copies(mut self, copies: usize) -> Self {
         self.rules.copies = copies;
         self
@@ -97,8 +103,8 @@ impl ShardMapBuilder {
     /// # Errors
     /// [`Kind::Invalid`], which tells all mistakes at once: no shard, more than 65,534, one named twice or not at all; no
     /// weight, or one too large, or any but 1 in a map by [jump](ShardMap::jump); no copies, more than there are shards that
-    /// weigh something, or than zones where they are to be [apart](Self::apart), a shard without one there; no points, or
-    /// too many; and of [ranges](ShardMap::ranges) those that are empty, overlap, leave keys out or have other numbers of
+    /// weigh something, than 64, or than zones where they are to be [apart](Self::apart), a shard without one there; no points, or
+    /// more than 2²⁴ of all shards together, 2¹⁸ on the crate's ring; a version that none can follow; and of [ranges](ShardMap::ranges) those that are empty, overlap, leave keys out or have other numbers of
     /// owners.
     pub fn build(self) -> Result<ShardMap> {
         self.after(None)
@@ -114,6 +120,7 @@ impl ShardMapBuilder {
             self.shards.sort();
         }
         check(&self.rules, &self.shards, &mut mistakes);
+        check_version(self.version, &mut mistakes);
         let index = index(&self.shards);
         let layout = match self.rules.strategy {
             Strategy::Ranges => {
@@ -157,6 +164,13 @@ pub(super) fn index(shards: &[Shard]) -> BTreeMap<Arc<str>, ShardId> {
     shards.iter().zip(0..).map(|(shard, at)| (shard.name.clone(), ShardId(at))).collect()
 }
 
+/// Versions grow, so that none is the last.
+pub(super) fn check_version(version: u64, mistakes: &mut Vec<String>) {
+    if version == u64::MAX {
+        mistakes.push(format!("no map could follow version {version}"));
+    }
+}
+
 /// What is wrong with these shards under these rules.
 pub(super) fn check(rules: &Rules, shards: &[Shard], mistakes: &mut Vec<String>) {
     if shards.is_empty() {
@@ -186,8 +200,9 @@ pub(super) fn check(rules: &Rules, shards: &[Shard], mistakes: &mut Vec<String>)
         if rules.points == 0 {
             mistakes.push("a ring needs points".to_owned());
         }
-        if points > POINTS_MAX {
-            mistakes.push(format!("{points} points on the ring are more than {POINTS_MAX}: lower weights or points"));
+        let most = if rules.strategy == Strategy::Ring { POINTS_MAX } else { POINTS_INSERTED_MAX };
+        if points > most {
+            mistakes.push(format!("{points} points on the ring are more than {most}: lower weights or points"));
         }
     }
 }
@@ -199,6 +214,9 @@ fn check_copies(rules: &Rules, shards: &[Shard], mistakes: &mut Vec<String>) {
         return mistakes.push("no shard weighs anything".to_owned());
     }
     let copies = rules.copies;
+    if copies > COPIES_MAX {
+        mistakes.push(format!("{copies} copies are more than {COPIES_MAX}"));
+    }
     if copies == 0 {
         mistakes.push("no copies: 1 is the least".to_owned());
     }

@@ -103,7 +103,7 @@ impl ShardMap {
         let mut plan = Plan { before: self.clone(), after: after.clone(), moves: Vec::new(), handed: 0.0, churn: 0.0 };
         let now: Vec<Option<ShardId>> = self.shards().iter().map(|shard| after.id(&shard.name)).collect();
         let same = |old: &ShardId, new: &ShardId| now.get(old.index()).copied().flatten() == Some(*new);
-        let places = self.places().max(after.places()) as f64;
+        let places = if by_slots { self.places().max(after.places()) } else { both(self, after).count() } as f64;
         let mut last: Option<(&[ShardId], &[ShardId])> = None;
         for (span, old, new) in both(self, after) {
             if old.len() == new.len() && old.iter().zip(new).all(|(old, new)| same(old, new)) {

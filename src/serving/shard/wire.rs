@@ -143,6 +143,7 @@ fn read(wire: Wire) -> Result<ShardMap> {
 fn planned(wire: Wire, rules: Rules) -> Result<ShardMap> {
     let mut mistakes = Vec::new();
     build::check(&rules, &wire.shards, &mut mistakes);
+    build::check_version(wire.version, &mut mistakes);
     if let Some(first) = mistakes.into_iter().next() {
         return Err(Error::new(Kind::Invalid, first));
     }

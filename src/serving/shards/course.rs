@@ -41,14 +41,15 @@ impl Stage {
             (Stage::Over, _) => Then::Leave,
             (stage, Event::Done) => Then::Go(stage.following()),
             (_, Event::Overtaken) => Then::Leave,
-            // nothing is sealed yet, or the keys have arrived
-            (Stage::Copying | Stage::Cleaning, Event::Failed) => Then::Again,
-            (Stage::Copying | Stage::Cleaning, Event::Dropped) => Then::Leave,
+            // the keys have arrived
+            (Stage::Cleaning, Event::Failed) => Then::Again,
+            (Stage::Cleaning, Event::Dropped) => Then::Leave,
             // from outside comes what is decided, and whoever is dropped has no time to ask
             (_, Event::Dropped) if outside => Then::Leave,
             // it may count already
             (Stage::Committing, Event::Failed) if outside => Then::Again,
-            (Stage::Sealing | Stage::HandingOver | Stage::Committing, _) => Then::Undo,
+            // also where nothing is sealed: the next try must not have this one's version
+            (Stage::Copying | Stage::Sealing | Stage::HandingOver | Stage::Committing, _) => Then::Undo,
         }
     }
 

@@ -58,8 +58,9 @@ pub(super) fn verdict(sealed: Option<u64>, known: u64, mine: bool, asked: Option
 /// - It asks nobody: the map it knows decides, and an older one only ever makes it refuse.
 /// - Seals come from versions, which only grow: sealed twice is sealed once, and a seal that comes too late is refused.
 ///
-/// **Not guaranteed**: that a fence made anew knows what was sealed before. Begin it with the map that counts now, not with
-/// one that was kept.
+/// **Not guaranteed**: that a fence made anew knows what was sealed before. A shard that comes back while something may be
+/// moving away from it therefore begins by making the map that counts the next one, as it is, under the next version, where
+/// that is decided: whatever is under way is given up by that. It serves once its fence knows that map.
 ///
 /// ```
 /// use seedpod::serving::{Fence, ShardMap, ShardMaps};
@@ -93,6 +94,8 @@ struct Closer {
     /// Who got in beside a seal, in the same slot.
     beside: BTreeMap<u64, Box<[u8]>>,
     next: u64,
+    /// The version of the last move that has brought something here.
+    received: u64,
 }
 
 struct Seal {
@@ -135,6 +138,31 @@ impl Fence {
     /// Whether the shard owns this key, sealed or not: what it does not own can be cleaned away.
     pub fn owns(&self, key: &(impl ShardKey + ?Sized)) -> bool {
         self.is_mine(&self.shared.maps.look(), key)
+    }
+
+    /// Whether the shard is the first owner of this key: of an answer that all shards give parts of, the part that no other
+    /// copy gives too.
+    pub fn leads(&self, key: &(impl ShardKey + ?Sized)) -> bool {
+        let map = self.shared.maps.look();
+        map.shards().get(map.owner(key).index()).is_some_and(|shard| *shard.name == *self.shard())
+    }
+
+    /// Lets data of this move in, at its new owner: to be asked for each piece that arrives, under the lock that the piece is
+    /// written under. So nothing that arrives late overwrites what a later try of the move has brought, or what was written
+    /// here since the keys have arrived.
+    ///
+    /// # Errors
+    /// [`Kind::Conflict`] where something of a higher version has arrived before, or a map of this version counts.
+    pub fn receive(&self, moving: &Moving) -> Result {
+        let at = moving.version;
+        let mut closer = self.shared.closer.lock();
+        let newest = closer.received.max(self.shared.maps.look().version().saturating_add(1));
+        if at < newest {
+            let message = format!("too late to bring something for map {at}: map {newest} is the next");
+            return Err(Error::new(Kind::Conflict, message).at(self.shared.shard.clone()));
+        }
+        closer.received = at;
+        Ok(())
     }
 
     /// Gets in for this key, until the pass is dropped. `version` is that of the map which the request was sent under,

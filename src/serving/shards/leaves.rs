@@ -33,6 +33,11 @@ impl<S, R, C> Shards<S, R, C> {
     /// since nobody else has what it has. Such a request has no key of its own: where a [fence](super::FenceLayer) stands
     /// in front of a shard, its route must [name none](Route::each_key) for it.
     ///
+    /// It is no snapshot of the data: shards answer at different moments, and a key that moves in between can be in two
+    /// answers, or in none. Let each shard answer for what its fence [owns](super::Fence::owns) alone, or what it
+    /// [leads](super::Fence::leads) where there are several copies: what is on its way to a shard, or was left behind
+    /// there, is in no answer then, and a key is missing only from requests that are under way while it changes hands.
+    ///
     /// ```
     /// use seedpod::{Error, layer::Request, serving::{Endpoints, Scatter, ShardMap, Shards}};
     /// use tower::{Service, service_fn};
@@ -52,7 +57,8 @@ impl<S, R, C> Shards<S, R, C> {
     }
 
     /// The copies of the request's key, in the order of the map: a write that a quorum of them must have is a
-    /// [`Scatter`](super::super::Scatter) over these.
+    /// [`Scatter`](super::super::Scatter) over these. While the key moves, a copy that is sealed is a leaf that has failed by
+    /// [`Moved`](super::Moved); the [`Mover`](super::Mover) has to know that there are [others](super::Mover#several-copies).
     pub fn copies(&self) -> ShardLeaves<S, R, C> {
         ShardLeaves { core: self.core.clone(), of: Of::Key }
     }

@@ -77,9 +77,13 @@ impl ShardMaps {
     /// is followed at once.
     ///
     /// # Errors
-    /// [`Kind::Conflict`] where a map of this version or a newer one counts already.
+    /// [`Kind::Conflict`] where a map of this version or a newer one counts already; [`Kind::Invalid`] where no map could
+    /// follow it, since its version is the highest number that there is.
     pub fn publish(&self, map: ShardMap) -> Result {
         let version = map.version();
+        if version == u64::MAX {
+            return Err(Error::new(Kind::Invalid, "no map could follow this version").at(format!("map {version}")));
+        }
         {
             let _writing = self.shared.writing.lock();
             let counts = self.look().version();
@@ -121,11 +125,11 @@ impl ShardMaps {
     /// What came to count, from now on: first the map of now. One that lags gets the last.
     pub fn watch(&self) -> impl Stream<Item = ShardMap> + Send + 'static {
         let maps = self.clone();
-        futures::stream::unfold(0, move |version| {
+        futures::stream::unfold(Some(0), move |version| {
             let maps = maps.clone();
             async move {
-                let map = maps.at_least(version).await;
-                let next = map.version() + 1;
+                let map = maps.at_least(version?).await;
+                let next = map.version().checked_add(1);
                 Some((map, next))
             }
         })

@@ -18,8 +18,22 @@ use futures::future::BoxFuture;
 /// arrived. The next try begins with `copy`.
 ///
 /// **Required**: that each step can be repeated; that a copy replaces whatever the new owner has of these keys, since it
-/// may be left over from a move that was given up; that nothing goes on in the background when a step is dropped, or is
-/// refused there by [`Moving::version`], which only grows.
+/// may be left over from a move that was given up; that nothing goes on in the background when a step has failed or was
+/// dropped, or that the new owner [refuses](super::Fence::receive) what arrives late.
+///
+/// # Several copies
+///
+/// The keys come from the first owner, which is where [`Shards`](super::Shards) writes while it takes
+/// calls. Where others may have newer data, since a write goes to [a quorum](super::Shards::copies) or the first was away,
+/// bring the newest of what all [`Moving::owners`] have: those that leave are sealed before it is handed over.
+///
+/// # A shard that is lost for good
+///
+/// It is moved away from as any other: its mover answers for it. Let `copy` and `hand_over`
+/// take the keys from another of the owners, or from a backup, and `seal` be content where it is certain that the lost one
+/// serves nobody any more.
+///
+/// # Example
 ///
 /// ```
 /// use seedpod::{Result, serving::{Fence, Mover, Moving}};
@@ -31,26 +45,26 @@ use futures::future::BoxFuture;
 /// struct InMemory(BTreeMap<&'static str, Shard>);
 ///
 /// impl InMemory {
-///     fn ship(&self, moving: &Moving) {
+///     fn ship(&self, moving: &Moving) -> Result {
 ///         let rows = self.0[&*moving.from].rows.lock().unwrap().clone();
 ///         let mut there = self.0[&*moving.to].rows.lock().unwrap();
+///         self.0[&*moving.to].fence.receive(moving)?; // where data is written, so that nothing comes in between
 ///         there.retain(|key, _| !moving.contains(key));
 ///         there.extend(rows.into_iter().filter(|(key, _)| moving.contains(key)));
+///         Ok(())
 ///     }
 /// }
 ///
 /// #[async_trait::async_trait]
 /// impl Mover for InMemory {
 ///     async fn copy(&self, moving: &Moving) -> Result {
-///         self.ship(moving);
-///         Ok(())
+///         self.ship(moving)
 ///     }
 ///     async fn seal(&self, moving: &Moving) -> Result {
 ///         self.0[&*moving.from].fence.seal(moving).await
 ///     }
 ///     async fn hand_over(&self, moving: &Moving) -> Result {
-///         self.ship(moving); // or only what has changed
-///         Ok(())
+///         self.ship(moving) // or only what has changed
 ///     }
 ///     async fn clean(&self, moving: &Moving) -> Result {
 ///         self.0[&*moving.from].rows.lock().unwrap().retain(|key, _| !moving.contains(key));
@@ -73,12 +87,11 @@ pub trait Mover: Send + Sync {
     async fn clean(&self, moving: &Moving) -> Result;
 
     /// Makes this map the one that counts, where that is decided outside this process: in a store, by writing it if its
-    /// version is higher than what is there. None, unless overridden: then it is decided by the
-    /// [`ShardMaps`](super::ShardMaps) of this process.
+    /// version is higher than what is there, and content if this very map is there already, since it is asked again when an
+    /// answer was lost. None, unless overridden: then it is decided by the [`ShardMaps`](super::ShardMaps) of this process.
     ///
-    /// The future must do nothing before it is polled, and be safe to repeat. An error of
-    /// [`Kind::Conflict`](crate::base::Kind::Conflict) says that another map counts; any other leaves open whether this one
-    /// does.
+    /// The future must do nothing before it is polled. An error of [`Kind::Conflict`](crate::base::Kind::Conflict) says that
+    /// another map counts; any other leaves open whether this one does.
     fn commit<'a>(&'a self, map: &'a ShardMap) -> Option<BoxFuture<'a, Result>> {
         let _ = map;
         None

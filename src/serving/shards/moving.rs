@@ -5,8 +5,8 @@ use std::{fmt, sync::Arc};
 
 /// A part of the keys on its way from one shard to another, and the map by which it arrives.
 ///
-/// Another try at the same move has a higher version: what was done for a lower one is void, and whoever still works for it
-/// must be refused.
+/// Another try at the same move has a higher version, also one by another process: what was done for a lower one is void, and
+/// whoever still works for it must be refused, by [`Fence::receive`](super::Fence::receive).
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Moving {
@@ -20,6 +20,9 @@ pub struct Moving {
     pub version: u64,
     /// Whether the old owner goes on owning a copy, so that it must not be cleaned.
     pub stays: bool,
+    /// All that own the part now, `from` among them, in the order of the map: where another copy may be better than that of
+    /// `from`, or `from` is lost.
+    pub owners: Arc<[Arc<str>]>,
 }
 
 impl Moving {

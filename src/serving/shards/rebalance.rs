@@ -15,7 +15,7 @@ use std::{fmt, future::Future, time::Duration};
 /// | --- | --- |
 /// | [`attempts`](Self::attempts) | 3 at each step |
 /// | [`backoff`](Self::backoff) | 25 ms, doubling up to 250 ms, full jitter (Envoy's for retries) |
-/// | [`pause_max`](Self::pause_max) | 5 s from the seal to the commit |
+/// | [`pause_max`](Self::pause_max) | 5 s from the first seal until all is handed over |
 /// | [`step`](Self::step) | 4,096 slots |
 ///
 /// ```
@@ -57,8 +57,9 @@ impl Rebalance {
         Rebalance { backoff, ..self }
     }
 
-    /// The longest that keys may be served by nobody: sealing and handing over that takes longer is given up, and the step
-    /// tried again. Keep it below what requests [wait](Shards::hold).
+    /// The longest that sealing and handing over may take: what takes longer is given up, and the step tried again. Keys are
+    /// served by nobody for that long, and for as long as the [commit](Mover::commit) takes, which is waited for, since it may
+    /// count already. Keep both together below what requests [wait](Shards::hold).
     pub fn pause_max(self, pause_max: Duration) -> Self {
         Rebalance { pause_max, ..self }
     }
@@ -92,7 +93,8 @@ pub struct Rebalanced {
     pub given_up: u32,
     /// Of the map that counts at the end.
     pub version: u64,
-    /// What could not be cleaned away at its old owner: it lies there unused.
+    /// What could not be cleaned away at its old owner: it lies there unused. What a rebalance that was dropped or has crashed
+    /// left behind is not among it: sweep what [`Fence::owns`](super::Fence::owns) denies.
     pub unclean: Vec<Moving>,
 }
 
@@ -119,13 +121,14 @@ impl<S, R, C> Shards<S, R, C> {
     /// one does not matter, so that the same map can be planned for again, from wherever the last rebalance has ended.
     ///
     /// # Errors
-    /// [`Kind::Unsupported`] where the maps differ in kind or seed.
+    /// [`Kind::Unsupported`] where the maps differ in kind or seed, or in the number of copies.
     pub fn plan(&self, wanted: &ShardMap) -> Result<Plan> {
         self.maps().plan(wanted)
     }
 
     /// Moves keys step by step until each has the owners that the plan gives it, and ends with the plan's map. Each step
-    /// publishes a map of its own, of the version that follows; so does the last.
+    /// publishes a map of its own, of the version that follows; so does a try that is given up, with the owners of before, and
+    /// the end.
     ///
     /// To go on after an error, a crash or a drop, [plan](Self::plan) again and call this again; to go back, plan for the
     /// old map. Each step derives from the map that counts and the one that is wanted, and from nothing else.
@@ -168,7 +171,11 @@ impl ShardMaps {
     /// As there.
     pub fn plan(&self, wanted: &ShardMap) -> Result<Plan> {
         let now = self.current();
-        now.plan(&wanted.with_version(now.version() + 1))
+        if now.copies() != wanted.copies() {
+            let message = format!("the map keeps {} copies of a key, the wanted one {}", now.copies(), wanted.copies());
+            return Err(Error::new(Kind::Unsupported, message).at(format!("plan from version {}", now.version())));
+        }
+        now.plan(&wanted.with_version(now.version().saturating_add(1)))
     }
 
     /// [`Shards::rebalance`] without a router: where keys are moved by another process than those that route.
@@ -182,24 +189,26 @@ impl ShardMaps {
         mover: &M,
     ) -> Result<Rebalanced> {
         let _turn = self.turn()?;
-        let (wanted, version) = (&plan.after, self.current().version());
-        if plan.before.version() != version {
-            let message = format!("the plan begins with map {}, and map {version} counts", plan.before.version());
+        let (wanted, now) = (&plan.after, self.current());
+        let version = now.version();
+        if plan.before != now {
+            let other = if plan.before.version() == version { "another map of that version" } else { "map" };
+            let message = format!("the plan begins with map {}, and {other} {version} counts", plan.before.version());
             return Err(Error::new(Kind::Conflict, message));
         }
         let rng = settings.seed.unwrap_or_else(|| Seed::ambient().fork("rebalance")).rng();
         let done = Rebalanced { steps: 0, moved: 0.0, given_up: 0, version, unclean: Vec::new() };
         let mut run = Run { maps: self, mover, settings, rng, done };
-        if mover.commit(&plan.before).is_some() {
+        if mover.commit(&now).is_some() {
             // whatever was left open is decided now: the keys stay where they are
-            run.count(plan.before.with_version(version + 1)).await?;
+            run.count(now.with_version(version.saturating_add(1))).await?;
         }
         while let Some(step) = steps::next(&self.current(), wanted, settings.step.into())? {
             run.step(step, wanted).await?;
         }
         let now = self.current();
         if !now.says_the_same(wanted) {
-            run.count(wanted.with_version(now.version() + 1)).await?;
+            run.count(wanted.with_version(now.version().saturating_add(1))).await?;
         }
         run.done.version = self.current().version();
         Ok(run.done)
@@ -252,30 +261,10 @@ impl<M: Mover + ?Sized> Run<'_, M> {
     /// whether that map counts.
     async fn attempt(&mut self, step: &Step) -> Result<(), (Stage, Error)> {
         let outside = self.mover.commit(&step.map).is_some();
-        let carried = || step.tasks.iter().filter(|(_, task)| *task == Task::Carry).map(|(moving, _)| moving);
-        for moving in carried() {
-            self.mover.copy(moving).await.map_err(|error| (Stage::Copying, error))?;
-        }
         let stays = self.maps.current().with_version(step.map.version());
-        let mut undo = Undo { maps: self.maps, map: Some(stays), stage: Stage::Sealing, outside };
-        let handed_over = async {
-            for (moving, _) in &step.tasks {
-                self.mover.seal(moving).await.map_err(|error| (Stage::Sealing, error))?;
-            }
-            undo.done();
-            for moving in carried() {
-                self.mover.hand_over(moving).await.map_err(|error| (Stage::HandingOver, error))?;
-            }
-            Ok(())
-        };
-        let handed_over = match Deadline::within(self.settings.pause_max).bound(handed_over).await {
-            Ok(result) => result,
-            Err(_) => {
-                let message = format!("its keys were not handed over within {:?}", self.settings.pause_max);
-                Err((undo.stage, Error::new(Kind::Timeout, message)))
-            }
-        };
-        if let Err((stage, error)) = handed_over {
+        let mut undo = Undo { maps: self.maps, map: Some(stays), stage: Stage::Copying, outside };
+        if let Err(error) = self.carry(step, &mut undo).await {
+            let stage = undo.stage;
             if stage.then(Event::Failed, outside) == Then::Undo
                 && let Some(stays) = undo.map.clone()
                 && outside
@@ -289,6 +278,29 @@ impl<M: Mover + ?Sized> Run<'_, M> {
         let counted = self.count(step.map.clone()).await;
         undo.map = None;
         counted.map_err(|error| (Stage::Committing, error))
+    }
+
+    /// Copies, seals and hands over.
+    async fn carry(&self, step: &Step, undo: &mut Undo<'_>) -> Result {
+        let carried = || step.tasks.iter().filter(|(_, task)| *task == Task::Carry).map(|(moving, _)| moving);
+        for moving in carried() {
+            self.mover.copy(moving).await?;
+        }
+        undo.done();
+        let handed_over = async {
+            for (moving, _) in &step.tasks {
+                self.mover.seal(moving).await?;
+            }
+            undo.done();
+            for moving in carried() {
+                self.mover.hand_over(moving).await?;
+            }
+            Ok(())
+        };
+        Deadline::within(self.settings.pause_max).bound(handed_over).await.unwrap_or_else(|_| {
+            let message = format!("its keys were not handed over within {:?}", self.settings.pause_max);
+            Err(Error::new(Kind::Timeout, message))
+        })
     }
 
     /// Makes this map count, where that is decided.

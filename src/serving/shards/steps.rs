@@ -47,7 +47,7 @@ pub(super) fn next(now: &ShardMap, wanted: &ShardMap, slots_max: f64) -> Result<
     if groups.is_empty() {
         return Ok(None);
     }
-    let version = now.version() + 1;
+    let version = now.version().saturating_add(1);
     let (mut arrives, mut carried, mut width) = (vec![false; parts.len()], BTreeMap::new(), 0.0);
     'step: for ((before, after), places) in &groups {
         for place in places {
@@ -60,7 +60,7 @@ pub(super) fn next(now: &ShardMap, wanted: &ShardMap, slots_max: f64) -> Result<
                 *arrives = true;
             }
             for (from, to, stays, task) in tasks(before, after) {
-                let spans: &mut Vec<Span> = carried.entry((from, to, stays, task == Task::Leave)).or_default();
+                let spans: &mut Vec<Span> = carried.entry((from, to, stays, task == Task::Leave, before)).or_default();
                 match spans.last_mut() {
                     Some(last) if follows(last, &span) => *last = last.clone().joined(span.clone()),
                     _ => spans.push(span.clone()),
@@ -69,8 +69,9 @@ pub(super) fn next(now: &ShardMap, wanted: &ShardMap, slots_max: f64) -> Result<
         }
     }
     let map = now.stepped(wanted, &parts, version, |place| arrives.get(place).copied().unwrap_or(false))?;
-    let tasks = carried.into_iter().map(|((from, to, stays, leaves), spans)| {
-        let moving = Moving { from, to, spans: spans.into(), version, stays };
+    let tasks = carried.into_iter().map(|((from, to, stays, leaves, before), spans)| {
+        let owners = before.iter().map(|name| (*name).clone()).collect();
+        let moving = Moving { from, to, spans: spans.into(), version, stays, owners };
         (moving, if leaves { Task::Leave } else { Task::Carry })
     });
     Ok(Some(Step { tasks: tasks.collect(), map }))

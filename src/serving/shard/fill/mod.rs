@@ -56,8 +56,9 @@ impl Roster {
         (0..).zip(&self.shards).filter(|(_, shard)| shard.weight > 0)
     }
 
-    pub(super) fn zone(&self, shard: ShardId) -> u16 {
-        self.shards.get(shard.index()).map_or(0, |shard| shard.zone)
+    /// None of nobody, who is in no zone.
+    pub(super) fn zone(&self, shard: ShardId) -> Option<u16> {
+        self.shards.get(shard.index()).map(|shard| shard.zone)
     }
 
     /// Whether this one may own what those own already.

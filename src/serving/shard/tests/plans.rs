@@ -90,6 +90,18 @@ fn a_plan_is_in_few_runs_and_says_what_it_costs() {
 }
 
 #[test]
+fn of_ranges_no_more_than_all_keys_change_hands() {
+    let halves = |border: &'static str, owners: [&'static str; 2]| {
+        ShardMap::ranges().range(..border, [owners[0]]).range(border.., [owners[1]])
+    };
+    let before = halves("m", ["s0", "s1"]).build().unwrap();
+    let plan = before.plan(&halves("f", ["s2", "s3"]).version(2).build().unwrap()).unwrap();
+    assert_eq!((plan.handed, plan.churn, plan.moves.len()), (1.0, 1.0, 3));
+    let plan = before.plan(&halves("f", ["s0", "s1"]).version(2).build().unwrap()).unwrap();
+    assert_eq!(plan.handed, 1.0 / 3.0, "one of three pieces");
+}
+
+#[test]
 fn removing_a_shard_hands_its_slots_to_those_that_hold_copies() {
     let map = ShardMap::planned(names(6)).copies(2).build().unwrap();
     let plan = map

@@ -293,3 +293,19 @@ fn the_copies_of_a_planned_map_are_even_too() {
         assert!(spread(&first) <= 1 && spread(&all) <= SLOTS / 100, "{first:?} {all:?}");
     }
 }
+
+#[test]
+fn a_shard_that_comes_into_any_zone_gets_its_share_of_the_copies_there() {
+    let map = ShardMap::planned(zoned(6, 3)).copies(2).apart().build().unwrap();
+    for zone in 0..3 {
+        let next = map.next(|change| {
+            change.add(Shard::from("new").zone(format!("zone-{zone}")));
+        });
+        let next = next.unwrap();
+        let all = counts(&next).1;
+        let home = format!("zone-{zone}");
+        let there = next.shards().iter().zip(&all).filter(|(shard, _)| shard.zone.as_deref() == Some(&*home));
+        let there: Vec<usize> = there.map(|(_, count)| *count).collect();
+        assert!(there.len() == 3 && spread(&there) <= SLOTS / 100, "{zone}: {there:?} of {all:?}");
+    }
+}

@@ -43,6 +43,11 @@ fn weights_copies_zones_and_points_out_of_range_are_refused() {
     assert!(refused(ShardMap::jump([weighty(2)])).contains("weighs 2, and jump knows no weights"));
     assert!(refused(ShardMap::planned(["a"]).copies(0)).contains("1 is the least"));
     assert!(refused(ShardMap::ring([weighty(10_000)]).points(10_000)).contains("lower weights or points"));
+    // a ring whose points are inserted one by one takes fewer
+    let told = refused(ShardMap::consistent_hash_ring([weighty(10_000)]));
+    assert!(told.contains("1600000 points on the ring are more than 262144"), "{told}");
+    assert!(refused(ShardMap::planned(names(70)).copies(65)).contains("65 copies are more than 64"));
+    assert!(refused(ShardMap::planned(["a"]).version(u64::MAX)).contains("no map could follow version 1844674407"));
     let two_zones = ["a", "a", "b"].iter().zip(names(3)).map(|(zone, name)| Shard::from(name).zone(*zone));
     let told = refused(ShardMap::rendezvous(two_zones).copies(3).apart());
     assert!(told.contains("3 copies apart need as many zones, there are 2"), "{told}");

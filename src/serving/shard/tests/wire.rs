@@ -73,6 +73,8 @@ fn what_is_broken_on_the_wire_is_refused() {
         ("shards", json!([]), "it has no shards"),
         ("copies", json!(0), "no copies"),
         ("copies", json!(9), "9 copies need as many shards"),
+        ("copies", json!(65_534), "65534 copies are more than 64"),
+        ("version", json!(u64::MAX), "no map could follow"),
         ("strategy", json!("other"), "unknown variant"),
         ("strategy", json!("ring"), "nothing of others"),
         ("more", json!(1), "unknown field"),
@@ -81,6 +83,9 @@ fn what_is_broken_on_the_wire_is_refused() {
         assert!(told.contains(says), "{field} {value}: {told}");
     }
     let ring = serde_json::to_value(ShardMap::ring(["a", "b"]).build().unwrap()).unwrap();
+    let mut slow = serde_json::to_value(ShardMap::consistent_hash_ring(["a"]).build().unwrap()).unwrap();
+    slow["shards"][0]["weight"] = json!(10_000);
+    assert!(serde_json::from_value::<ShardMap>(slow).unwrap_err().to_string().contains("lower weights or points"));
     let mut renamed = ring.clone();
     renamed["shards"][0]["name"] = json!("other");
     assert!(serde_json::from_value::<ShardMap>(renamed).unwrap_err().to_string().contains("not those that were"));

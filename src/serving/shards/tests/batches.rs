@@ -61,8 +61,14 @@ async fn items_of_a_batch_whose_keys_move_are_split_anew_and_no_other_is_sent_tw
     let next = next.unwrap();
     let spans: Vec<_> = next.parts().filter(|(_, owners)| next.name(owners[0]) == "s2").map(|(span, _)| span).collect();
     for from in ["s0", "s1"] {
-        let moving =
-            Moving { from: from.into(), to: "s2".into(), spans: spans.clone().into(), version: 2, stays: false };
+        let moving = Moving {
+            from: from.into(),
+            to: "s2".into(),
+            spans: spans.clone().into(),
+            version: 2,
+            stays: false,
+            owners: [].into(),
+        };
         fences[from].seal(&moving).now_or_never().unwrap().unwrap();
     }
     let items: Vec<u64> = (0..60).collect();

@@ -14,6 +14,7 @@ async fn a_seal_waits_for_who_is_inside_and_a_map_decides() {
         spans: [Span::Hashes { seed: 0, first, last }].into(),
         version: 2,
         stays: false,
+        owners: [].into(),
     };
     let hash = map.locate(&7_u64).hash().unwrap();
     let mine = half(hash, slot.last());
@@ -55,7 +56,8 @@ async fn a_batch_inside_is_counted_for_each_of_its_keys() {
     let hangs = service_fn(|_: Request<Vec<u64>>| pending::<Result<Vec<u64>>>());
     let call = Box::pin(FenceLayer::new(fence.clone(), Each(route)).layer(hangs).call(Request::new(vec![1, 2, 3])));
     let all = Span::Hashes { seed: 0, first: 0, last: u64::MAX };
-    let moving = Moving { from: "s0".into(), to: "s1".into(), spans: [all].into(), version: 2, stays: false };
+    let moving =
+        Moving { from: "s0".into(), to: "s1".into(), spans: [all].into(), version: 2, stays: false, owners: [].into() };
     let mut seal = Box::pin(fence.seal(&moving));
     assert!(seal.as_mut().now_or_never().is_none());
     drop(call);
@@ -97,7 +99,14 @@ fn once_a_seal_is_over_nobody_is_inside_however_threads_meet() {
         }
         let mut entered = 0;
         for version in 2..400 {
-            let moving = Moving { from: "s0".into(), to: "s1".into(), spans: spans.clone(), version, stays: false };
+            let moving = Moving {
+                from: "s0".into(),
+                to: "s1".into(),
+                spans: spans.clone(),
+                version,
+                stays: false,
+                owners: [].into(),
+            };
             runtime.block_on(fence.seal(&moving)).unwrap();
             for _ in 0..50 {
                 assert_eq!((inside[0].load(SeqCst), inside[1].load(SeqCst)), (0, 0));
@@ -110,4 +119,40 @@ fn once_a_seal_is_over_nobody_is_inside_however_threads_meet() {
         over.store(true, SeqCst);
         assert_eq!(entered, 398 * 50, "keys beside it are served all the time");
     });
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_arrives_late_is_refused_at_the_new_owner() {
+    let map = map(&["s0", "s1"]);
+    let maps = ShardMaps::new(map.clone());
+    let fence = Fence::new("s1", maps.clone());
+    let by = |version| Moving {
+        from: "s0".into(),
+        to: "s1".into(),
+        spans: [Span::Hashes { seed: 0, first: 0, last: u64::MAX }].into(),
+        version,
+        stays: false,
+        owners: ["s0".into()].into(),
+    };
+    let told = fence.receive(&by(1)).unwrap_err().to_string();
+    assert_eq!(told, "s1: conflict: too late to bring something for map 1: map 2 is the next");
+    fence.receive(&by(2)).unwrap();
+    fence.receive(&by(2)).unwrap();
+    // another try has begun here, whether or not its map is known
+    fence.receive(&by(3)).unwrap();
+    assert!(fence.receive(&by(2)).unwrap_err().is_conflict());
+    fence.receive(&by(3)).unwrap();
+    maps.publish(map.with_version(3)).unwrap();
+    assert!(fence.receive(&by(3)).unwrap_err().is_conflict(), "the keys have arrived");
+}
+
+#[test]
+fn of_several_copies_one_fence_leads() {
+    let names = ["s0", "s1", "s2"];
+    let maps = ShardMaps::new(ShardMap::planned(names).copies(2).build().unwrap());
+    let fences = names.map(|name| Fence::new(name, maps.clone()));
+    for key in 0..100_u64 {
+        assert_eq!(fences.iter().filter(|fence| fence.owns(&key)).count(), 2);
+        assert_eq!(fences.iter().filter(|fence| fence.leads(&key)).count(), 1);
+    }
 }

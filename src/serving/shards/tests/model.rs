@@ -7,8 +7,8 @@ use super::super::{
 };
 use std::collections::BTreeSet;
 
-/// The highest version that is looked at; tries of a move use one each.
-const VERSIONS: u64 = 4;
+/// The highest version that is looked at; tries of a move use one each, and one more where maps are decided outside.
+const VERSIONS: u64 = 5;
 
 /// Two shards, of which `owner` owns the key by the map that counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -28,6 +28,10 @@ struct State {
     writes: u8,
     /// The move under way: its stage, from whom, for which version.
     moving: Option<(Stage, u8, u64)>,
+    /// What a try that was given up brings late: for which version, to whom, what.
+    late: Option<(u64, u8, u8)>,
+    /// The highest version that something has arrived for, at each shard.
+    received: [u64; 2],
     /// Maps are decided outside this process; it is unknown whether the last commit counts.
     outside: bool,
 }
@@ -44,8 +48,14 @@ impl State {
             answered: 0,
             writes: 0,
             moving: None,
+            late: None,
+            received: [0, 0],
             outside,
         }
+    }
+
+    fn last(&self) -> u64 {
+        if self.outside { VERSIONS } else { VERSIONS - 1 }
     }
 
     fn lets_in(&self, shard: usize) -> bool {
@@ -93,23 +103,33 @@ impl State {
                 to(&|state| state.known[shard] = state.counts);
             }
         }
+        if let Some((version, to_whom, what)) = self.late {
+            to(&|state| {
+                state.late = None;
+                state.bring(usize::from(to_whom), version, what);
+            });
+        }
         match self.moving {
-            None if self.counts < VERSIONS => {
+            None if self.counts < self.last() => {
                 to(&|state| {
                     let from = state.owners[state.counts as usize];
-                    state.moving = Some((Stage::Copying, from, state.counts + 1));
-                    if state.outside && state.sealed.iter().any(|at| *at > state.counts) {
+                    if state.outside {
                         // it begins by deciding what was left open
-                        let owner = state.owners[state.counts as usize];
-                        state.publish(state.counts + 1, owner);
-                        state.moving = None;
+                        state.publish(state.counts + 1, from);
                     }
+                    state.moving = (state.counts < state.last()).then_some((Stage::Copying, from, state.counts + 1));
                 });
             }
             None => {}
             Some((stage, from, version)) => {
                 for event in [Event::Failed, Event::Dropped] {
                     to(&|state| state.then(stage.then(event, state.outside), from, version));
+                    if matches!(stage, Stage::Copying | Stage::HandingOver) && self.late.is_none() {
+                        to(&|state| {
+                            state.late = Some((version, 1 - from, state.data[usize::from(from)]));
+                            state.then(stage.then(event, state.outside), from, version);
+                        });
+                    }
                 }
                 if let Then::Go(following) = stage.then(Event::Done, self.outside)
                     && self.can_end(stage, from)
@@ -142,10 +162,18 @@ impl State {
         let (old, new) = (usize::from(from), usize::from(1 - from));
         match stage {
             Stage::Sealing => self.sealed[old] = version,
-            Stage::Copying | Stage::HandingOver => self.data[new] = self.data[old],
+            Stage::Copying | Stage::HandingOver => self.bring(new, version, self.data[old]),
             Stage::Committing => self.publish(version, 1 - from),
             Stage::Cleaning => self.data[old] = 0,
             Stage::Over => {}
+        }
+    }
+
+    /// Something arrives at a shard, which refuses what is late.
+    fn bring(&mut self, to: usize, version: u64, what: u8) {
+        if version > self.known[to] && version >= self.received[to] {
+            self.data[to] = what;
+            self.received[to] = version;
         }
     }
 

@@ -199,8 +199,7 @@ async fn a_step_that_fails_is_tried_again_under_the_next_version_and_then_told()
         let ((shards, wanted), mover) = (growing(), Notes::default());
         mover.fails.lock().insert(what, 2);
         let done = shards.rebalance_by(&fast(), &shards.plan(&wanted).unwrap(), &mover).await.unwrap();
-        let version = if what == "copy" { 2 } else { 4 };
-        assert_eq!((done.given_up, done.version), (2, version), "{what}: who was sealed for a version is served by it");
+        assert_eq!((done.given_up, done.version), (2, 4), "{what}: each try has a version of its own");
         let (shards, wanted) = growing();
         mover.fails.lock().insert(what, 3);
         let error = shards.rebalance_by(&fast(), &shards.plan(&wanted).unwrap(), &mover).await.unwrap_err();
@@ -261,4 +260,60 @@ async fn a_map_that_is_published_meanwhile_wins() {
     shards.maps().publish(theirs.clone()).unwrap();
     drop(begun);
     assert_eq!(shards.map(), theirs);
+}
+
+/// What a mover works for, at each of its steps.
+#[tokio::test(start_paused = true)]
+async fn no_two_tries_have_the_same_version_also_where_one_is_dropped_while_it_copies() {
+    let ((shards, wanted), mover) = (growing(), Notes::default());
+    let versions = |asked: Vec<String>| -> std::collections::BTreeSet<String> {
+        let version = |asked: &String| asked.split(" by map ").nth(1).unwrap().split(':').next().unwrap().to_owned();
+        asked.iter().filter(|asked| asked.starts_with("copy")).map(version).collect()
+    };
+    mover.fails.lock().insert("copy", 3);
+    assert!(shards.rebalance_by(&fast(), &shards.plan(&wanted).unwrap(), &mover).await.is_err());
+    *mover.hangs.lock() = Some("copy");
+    let plan = shards.plan(&wanted).unwrap();
+    assert!(Box::pin(shards.rebalance(&plan, &mover)).now_or_never().is_none());
+    *mover.hangs.lock() = None;
+    let done = shards.rebalance_by(&fast(), &shards.plan(&wanted).unwrap(), &mover).await.unwrap();
+    assert_eq!(versions(mover.asked()), ["2", "3", "4", "5", "6"].map(String::from).into());
+    assert_eq!((done.version, done.given_up), (6, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_shard_that_comes_back_in_the_middle_of_a_move_ends_that_try_by_the_next_version_of_the_map() {
+    let ((shards, wanted), mover) = (growing(), Notes::default());
+    *mover.hangs.lock() = Some("hand over");
+    let plan = shards.plan(&wanted).unwrap();
+    let mut begun = Box::pin(shards.rebalance(&plan, &mover));
+    assert!(begun.as_mut().now_or_never().is_none());
+    // its seals are forgotten
+    let now = shards.map();
+    shards.maps().publish(now.with_version(now.version() + 1)).unwrap();
+    time::sleep(Duration::from_secs(5)).await;
+    assert!(begun.as_mut().now_or_never().is_none());
+    assert_eq!(shards.map(), now.with_version(now.version() + 1), "it is where it was");
+    *mover.hangs.lock() = None;
+    let done = begun.await.unwrap();
+    assert_eq!(done.given_up, 1, "and the move goes on by the versions after it");
+    assert!(done.version > now.version() + 2 && shards.map().says_the_same(&wanted));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_plan_is_for_the_very_map_that_counts_and_for_as_many_copies() {
+    let ((shards, wanted), mover) = (growing(), Notes::default());
+    let plan = shards.plan(&wanted).unwrap();
+    let (others, _) = growing();
+    let theirs = ShardMap::planned(["s1", "s0"]).seed(0).build().unwrap().next(|change| {
+        change.weigh("s1", 3);
+    });
+    let others =
+        Shards::new(theirs.unwrap().with_version(1), key as fn(&Request<u64>) -> &u64, others.endpoints().clone());
+    let error = others.rebalance(&plan, &mover).await.unwrap_err();
+    assert_eq!(error.to_string(), "conflict: the plan begins with map 1, and another map of that version 1 counts");
+    let error = shards.plan(&ShardMap::planned(["s0", "s1", "s2"]).copies(2).build().unwrap()).unwrap_err();
+    let told = "plan from version 1: unsupported: the map keeps 1 copies of a key, the wanted one 2";
+    assert_eq!(error.to_string(), told);
+    assert!(mover.asked().is_empty());
 }
