@@ -27,12 +27,14 @@ pub(super) enum Verdict {
 }
 
 /// `sealed`: the version at which the key is to be lost, where it is sealed; `known`: the version of the map that the
-/// fence knows, and whether the key is its own under it; `asked`: the version that the request carries.
-pub(super) fn verdict(sealed: Option<u64>, known: u64, mine: bool, asked: Option<u64>) -> Verdict {
-    match (sealed, asked) {
-        (Some(at), _) if at > known => Verdict::Refuse(at), // not decided yet: nobody serves it
-        (_, Some(asked)) if asked > known => Verdict::Refuse(asked), // it knows more than this fence
-        _ if mine => Verdict::Serve,
+/// fence knows, and which of the key's owners it is under that; `asked`: the version that the request carries.
+pub(super) fn verdict(sealed: Option<u64>, known: u64, place: Option<usize>, asked: Option<u64>) -> Verdict {
+    match (sealed, asked, place) {
+        (Some(at), ..) if at > known => Verdict::Refuse(at), // not decided yet: nobody serves it
+        (_, Some(asked), _) if asked > known => Verdict::Refuse(asked), // it knows more than this fence
+        (.., Some(0)) => Verdict::Serve,
+        // a copy serves whoever knows that it is one: by an older map it may have been the first
+        (_, asked, Some(_)) if asked.is_none_or(|asked| asked == known) => Verdict::Serve,
         _ => Verdict::Refuse(known),
     }
 }
@@ -56,6 +58,8 @@ pub(super) fn verdict(sealed: Option<u64>, known: u64, mine: bool, asked: Option
 /// **Guarantees**
 /// - Who got in before the seal is waited for; who comes after it is refused: one atomic step decides.
 /// - It asks nobody: the map it knows decides, and an older one only ever makes it refuse.
+/// - A further copy serves only requests that carry the version of the map that it knows, or none: whoever has an older map
+///   may take it for the first.
 /// - Seals come from versions, which only grow: sealed twice is sealed once, and a seal that comes too late is refused.
 ///
 /// **Not guaranteed**: that a fence made anew knows what was sealed before. A shard that comes back while something may be
@@ -137,14 +141,13 @@ impl Fence {
 
     /// Whether the shard owns this key, sealed or not: what it does not own can be cleaned away.
     pub fn owns(&self, key: &(impl ShardKey + ?Sized)) -> bool {
-        self.is_mine(&self.shared.maps.look(), key)
+        self.place(&self.shared.maps.look(), key).is_some()
     }
 
     /// Whether the shard is the first owner of this key: of an answer that all shards give parts of, the part that no other
     /// copy gives too.
     pub fn leads(&self, key: &(impl ShardKey + ?Sized)) -> bool {
-        let map = self.shared.maps.look();
-        map.shards().get(map.owner(key).index()).is_some_and(|shard| *shard.name == *self.shard())
+        self.place(&self.shared.maps.look(), key) == Some(0)
     }
 
     /// Lets data of this move in, at its new owner: to be asked for each piece that arrives, under the lock that the piece is
@@ -180,7 +183,7 @@ impl Fence {
             return self.enter_beside(key, version);
         }
         let map = self.shared.maps.look();
-        match verdict(None, map.version(), self.is_mine(&map, key), version) {
+        match verdict(None, map.version(), self.place(&map, key), version) {
             Verdict::Serve => Ok(pass),
             Verdict::Refuse(version) => Err(self.refuse(version)),
         }
@@ -193,7 +196,7 @@ impl Fence {
         let map = self.shared.maps.look();
         self.forget(&mut closer, map.version());
         let sealed = closer.seals.iter().filter(|seal| seal.spans.iter().any(|span| span.contains(key)));
-        match verdict(sealed.map(|seal| seal.at).max(), map.version(), self.is_mine(&map, key), version) {
+        match verdict(sealed.map(|seal| seal.at).max(), map.version(), self.place(&map, key), version) {
             Verdict::Serve => {
                 closer.next += 1;
                 let number = closer.next;
@@ -274,9 +277,12 @@ impl Fence {
         Slot::all().map(Slot::number).collect()
     }
 
-    fn is_mine(&self, map: &ShardMap, key: &(impl ShardKey + ?Sized)) -> bool {
+    /// Which of the key's owners the shard is.
+    fn place(&self, map: &ShardMap, key: &(impl ShardKey + ?Sized)) -> Option<usize> {
         let shards = map.shards();
-        map.owners(key).iter().any(|owner| shards.get(owner.index()).is_some_and(|shard| *shard.name == *self.shard()))
+        map.owners(key)
+            .iter()
+            .position(|owner| shards.get(owner.index()).is_some_and(|shard| *shard.name == *self.shard()))
     }
 
     fn refuse(&self, version: u64) -> Moved {

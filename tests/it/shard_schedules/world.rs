@@ -12,7 +12,7 @@ use seedpod::{
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::{
-        Arc,
+        Arc, Weak,
         atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
     },
     time::Duration,
@@ -69,8 +69,8 @@ type Router = Shards<Endpoint, ByKey>;
 #[derive(Default)]
 struct Rows {
     values: BTreeMap<String, u64>,
-    /// Written since they were copied.
-    changed: BTreeSet<String>,
+    /// Written since they were copied, for each shard that they were copied to.
+    changed: BTreeMap<Arc<str>, BTreeSet<String>>,
 }
 
 struct Shard {
@@ -105,9 +105,11 @@ pub(super) struct World {
     course: Lock<u64>,
     calls: AtomicU64,
     stopping: AtomicBool,
-    /// Those that call end by themselves, those that follow are killed.
+    /// Those that call end by themselves, and so does what arrives late; those that follow are killed.
     callers: Scope,
+    late: Scope,
     followers: Scope,
+    me: Weak<World>,
 }
 
 impl World {
@@ -128,7 +130,7 @@ impl World {
             let owner = map.name(map.owner(key.as_str()));
             shards[owner].rows.lock().values.insert(key, 0);
         }
-        let world = Arc::new_cyclic(|world: &std::sync::Weak<World>| {
+        let world = Arc::new_cyclic(|world: &Weak<World>| {
             let endpoints = Endpoints::named("store");
             for (name, shard) in &shards {
                 let (of, here) = (world.clone(), name.clone());
@@ -167,7 +169,9 @@ impl World {
                 calls: AtomicU64::new(0),
                 stopping: AtomicBool::new(false),
                 callers: net.scope(),
+                late: net.scope(),
                 followers: net.scope(),
+                me: world.clone(),
             }
         });
         for number in 0..WRITERS {
@@ -217,7 +221,9 @@ impl World {
             match operation.put {
                 Some(value) => {
                     rows.values.insert(key.clone(), value);
-                    rows.changed.insert(key.clone());
+                    for changed in rows.changed.values_mut() {
+                        changed.insert(key.clone());
+                    }
                     value
                 }
                 None => rows.values.get(key).copied().unwrap_or_default(),
@@ -304,9 +310,12 @@ impl World {
     pub(super) async fn stop(&self) -> usize {
         self.stopping.store(true, Relaxed);
         self.callers.gone().await;
+        self.late.gone().await;
         self.followers.kill();
         self.followers.gone().await;
-        self.hold(self.callers.panics() + self.followers.panics() == 0, || "a task has panicked".into());
+        self.hold(self.callers.panics() + self.late.panics() + self.followers.panics() == 0, || {
+            "a task has panicked".into()
+        });
         self.calls.load(Relaxed) as usize
     }
 
@@ -322,6 +331,34 @@ impl World {
             let fits = value.is_some_and(|value| (known.answered..=known.begun).contains(&value));
             self.hold(fits, || format!("{key} is {value:?} at {owner}, known is {known:?}"));
         }
+    }
+
+    /// Brings these rows to the new owner, in place of what it has of them or beside it.
+    fn bring(&self, moving: &Moving, rows: &[(String, u64)], in_place: bool) -> Result {
+        let shard = &self.shards[&moving.to];
+        let mut there = shard.rows.lock();
+        shard.fence.receive(moving)?;
+        if in_place {
+            there.values.retain(|key, _| !moving.contains(key));
+        }
+        there.values.extend(rows.iter().cloned());
+        Ok(())
+    }
+
+    /// Now and then the rows are on their way for long, and who sent them thinks that they are lost.
+    fn may_be_late(&self, moving: &Moving, rows: &[(String, u64)], in_place: bool) -> Result {
+        if !self.wrong() {
+            return Ok(());
+        }
+        let (world, moving, rows) = (self.me.upgrade().unwrap(), moving.clone(), rows.to_vec());
+        let wait = self.below(250);
+        drop(self.late.spawn(async move {
+            time::sleep(Duration::from_millis(wait)).await;
+            if world.bring(&moving, &rows, in_place).is_err() {
+                world.hit("late data refused");
+            }
+        }));
+        Err(Error::new(Kind::Timeout, "no answer"))
     }
 
     /// A step of the mover that may go wrong.
@@ -440,7 +477,7 @@ impl Mover for World {
         self.step(Stage::Copying, "mover failed copying").await?;
         let rows: Vec<(String, u64)> = {
             let mut rows = self.shards[&moving.from].rows.lock();
-            rows.changed.retain(|key| !moving.contains(key));
+            rows.changed.entry(moving.to.clone()).or_default().retain(|key| !moving.contains(key));
             rows.values
                 .iter()
                 .filter(|(key, _)| moving.contains(*key))
@@ -448,10 +485,10 @@ impl Mover for World {
                 .collect()
         };
         self.nap(10).await;
-        self.shards[&moving.to].rows.lock().values.retain(|key, _| !moving.contains(key));
+        self.may_be_late(moving, &rows, true)?;
+        self.bring(moving, &[], true)?;
         self.nap(5).await;
-        self.shards[&moving.to].rows.lock().values.extend(rows);
-        Ok(())
+        self.bring(moving, &rows, false)
     }
 
     async fn seal(&self, moving: &Moving) -> Result {
@@ -466,11 +503,12 @@ impl Mover for World {
         self.step(Stage::HandingOver, "mover failed handing over").await?;
         let changed: Vec<(String, u64)> = {
             let rows = self.shards[&moving.from].rows.lock();
-            let changed = rows.changed.iter().filter(|key| moving.contains(*key));
+            let changed = rows.changed.get(&moving.to).into_iter().flatten().filter(|key| moving.contains(*key));
             changed.filter_map(|key| Some((key.clone(), *rows.values.get(key)?))).collect()
         };
         self.nap(5).await;
-        self.shards[&moving.to].rows.lock().values.extend(changed);
+        self.may_be_late(moving, &changed, false)?;
+        self.bring(moving, &changed, false)?;
         self.nap(3).await;
         Ok(())
     }

@@ -156,3 +156,16 @@ fn of_several_copies_one_fence_leads() {
         assert_eq!(fences.iter().filter(|fence| fence.leads(&key)).count(), 1);
     }
 }
+
+#[test]
+fn a_further_copy_refuses_who_may_take_it_for_the_first() {
+    let map = ShardMap::planned(["s0", "s1"]).copies(2).build().unwrap();
+    let first = owner(&map, 7);
+    let other = if first == "s0" { "s1" } else { "s0" };
+    let maps = ShardMaps::new(map.with_version(5));
+    let (first, other) = (Fence::new(first.as_str(), maps.clone()), Fence::new(other, maps));
+    for (asked, served) in [(None, true), (Some(5), true), (Some(4), false), (Some(6), false)] {
+        assert_eq!(other.enter(&7_u64, asked).is_ok(), served, "{asked:?}");
+        assert_eq!(first.enter(&7_u64, asked).is_ok(), asked != Some(6), "{asked:?}");
+    }
+}

@@ -61,7 +61,7 @@ impl State {
     fn lets_in(&self, shard: usize) -> bool {
         let mine = usize::from(self.owners[self.known[shard] as usize]) == shard;
         let sealed = Some(self.sealed[shard]).filter(|at| *at > 0);
-        verdict(sealed, self.known[shard], mine, None) == Verdict::Serve
+        verdict(sealed, self.known[shard], mine.then_some(0), None) == Verdict::Serve
     }
 
     fn publish(&mut self, version: u64, owner: u8) {
