@@ -1,7 +1,8 @@
 //! Slots: the 65,536 places that keys fall into, and what a part of them is called.
 
-use super::ShardKey;
+use super::{ShardKey, wire::WireSpan};
 use bytes::Bytes;
+use serde::{Deserialize, Serialize};
 use std::fmt;
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
@@ -95,8 +96,10 @@ impl Place {
     }
 }
 
-/// A stretch of neighbouring keys of one fate: slots, parts of a slot that is split, or a range of keys.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// A stretch of neighbouring keys of one fate: slots, parts of a slot that is split, or a range of keys. It can be sent
+/// (`serde`); one that ends before it begins is refused.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "WireSpan", into = "WireSpan")]
 #[non_exhaustive]
 pub enum Span {
     /// Keys whose hash under this seed is not below `first` and not above `last`.
