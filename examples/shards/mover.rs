@@ -16,7 +16,11 @@ use seedpod::{
     serving::{Mover, Moving, ShardMap},
 };
 use serde::Serialize;
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+    sync::Arc,
+};
 
 /// From which shard to which, and whether the former keeps a copy: of one map no two moves have these in common.
 type Way = (Arc<str>, Arc<str>, bool);
@@ -32,9 +36,30 @@ pub(crate) struct OverHttp {
 struct Step {
     /// Of each copy, what the old owner had written by then.
     written: BTreeMap<Way, u64>,
-    copied: usize,
+    slots: f64,
+    keys: usize,
     again: usize,
     sealed: Option<Instant>,
+}
+
+/// What stands above the lines of the steps.
+pub(crate) const HEAD: &str = "     at     map   slots   keys   again   pause   from and to";
+
+impl fmt::Display for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Some(sealed) = self.sealed else { return f.write_str("the same owners") };
+        let (slots, keys, again, pause) = (self.slots, self.keys, self.again, sealed.elapsed().as_millis());
+        write!(f, "{slots:>6}   {keys:>4}   {again:>5}   {pause:>2} ms   ")?;
+        let mut ways: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
+        for (from, to, _) in self.written.keys() {
+            ways.entry(from).or_default().insert(to);
+        }
+        for (number, (from, to)) in ways.into_iter().enumerate() {
+            let (comma, to) = (if number > 0 { "; " } else { "" }, Vec::from_iter(to).join(", "));
+            write!(f, "{comma}{from} to {to}")?;
+        }
+        Ok(())
+    }
 }
 
 fn way(moving: &Moving) -> Way {
@@ -68,7 +93,8 @@ impl Mover for OverHttp {
         let taken = self.take(moving, 0).await?;
         let mut step = self.step.lock();
         step.written.insert(way(moving), taken.written);
-        step.copied += taken.keys;
+        step.keys += taken.keys;
+        step.slots += moving.width();
         Ok(())
     }
 
@@ -93,16 +119,7 @@ impl Mover for OverHttp {
         Some(Box::pin(async move {
             maps::publish(&self.client, map).await?;
             let step = std::mem::take(&mut *self.step.lock());
-            if let Some(sealed) = step.sealed {
-                let (copied, again, paused) = (step.copied, step.again, sealed.elapsed().as_secs_f64() * 1e3);
-                let ways: Vec<String> = step.written.keys().map(|(from, to, _)| format!("{from} > {to}")).collect();
-                (self.tell)(format!(
-                    "map {:>2}: {:>3} keys copied, {again} of them again, nobody served them for {paused:.0} ms: {}",
-                    map.version(),
-                    copied,
-                    ways.join(", ")
-                ));
-            }
+            (self.tell)(format!("{:>3}  {step}", map.version()));
             Ok(())
         }))
     }

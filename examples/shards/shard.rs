@@ -206,7 +206,8 @@ impl Shard {
                 }
             }
         };
-        Deadline::within(Duration::from_secs(2)).bound(copied).await?.map_err(|error| error.at(owner))
+        let copied = Deadline::within(Duration::from_secs(2)).bound(copied).await;
+        copied.flatten().map_err(|error| error.at(owner))
     }
 
     /// Fetches what moves here.

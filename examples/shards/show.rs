@@ -4,20 +4,21 @@ use super::{
     ambassador::ambassador,
     application::{Books, KEYS, application},
     maps,
-    mover::OverHttp,
+    mover::{HEAD, OverHttp},
     shard::{BY_KEY, Figures, shard, url},
 };
 use futures::future::try_join_all;
 use http::Request;
 use seedpod::{
-    Result,
+    Error, Result,
     base::{
-        Seed,
+        Kind, Seed,
         time::{self, Instant},
     },
     cluster::Cluster,
     http::{Body, Client, successful},
-    serving::{Rebalance, Route, ShardMap, ShardMaps},
+    net::Net,
+    serving::{Rebalance, Route, Shard, ShardMap, ShardMaps},
 };
 use std::{
     fmt,
@@ -27,6 +28,9 @@ use std::{
 
 const STORE: &str = include_str!("store.yaml");
 const APPLICATION: &str = include_str!("application.yaml");
+
+/// From one pod to another.
+const AWAY: Duration = Duration::from_millis(1);
 
 /// What came of it, printed as the last line.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -56,11 +60,15 @@ impl fmt::Display for Summary {
 }
 
 /// Plays it, and tells by this function what happens.
-pub(crate) async fn play(tell: impl Fn(String) + Send + Sync + 'static) -> Result<Summary> {
+///
+/// # Errors
+/// Where a request failed, or a key was lost; the summary has been told.
+pub(crate) async fn play(tell: impl Fn(String) + Send + Sync + 'static) -> Result {
     let books = Arc::new(Books::default());
     let cluster = Cluster::builder()
         .nodes(3)
         .seed(Seed::new(5))
+        .network(Net::memory().latency(|from, to, _| if from == to { Duration::ZERO } else { AWAY }))
         .image("kv/shard", shard)
         .image("kv/maps", maps::maps)
         .image("kv/ambassador", ambassador)
@@ -70,7 +78,13 @@ pub(crate) async fn play(tell: impl Fn(String) + Send + Sync + 'static) -> Resul
     let show = Show { cluster, books, tell: Arc::new(tell), begun: time::now() };
     let summary = show.play().await;
     show.cluster.shutdown().await;
-    summary
+    let summary = summary?;
+    show.say(&summary.to_string());
+    let first = show.books.first.lock().take();
+    match summary.is_clean() {
+        true => Ok(()),
+        false => Err(Error::new(Kind::Failed, first.unwrap_or_else(|| "what is there is not what was written".into()))),
+    }
 }
 
 struct Show<F> {
@@ -96,7 +110,7 @@ impl<F: Fn(String) + Send + Sync + 'static> Show<F> {
         }
         self.tell(format!("the application has written {KEYS} keys at localhost, and goes on writing and reading"));
 
-        self.say("\nGrow: first the pods, then the map.");
+        self.say("\nGrow: first the pods, then the map, step by step.");
         self.cluster.scale("statefulset/db", 5).await?;
         self.cluster.available("statefulset/db").await?;
         self.tell("db-3 and db-4 are ready, and own nothing".into());
@@ -104,45 +118,34 @@ impl<F: Fn(String) + Send + Sync + 'static> Show<F> {
             shards.add("db-3").add("db-4");
         })?;
         self.rebalance(&maps, &five, &client).await?;
+        self.say("(again: written while they were copied; pause: as long nobody served them, and who asked waited)");
         time::sleep(Duration::from_secs(1)).await;
-        let refused = self.figures(&client, &maps.current()).await?.iter().map(|it| it.refused).sum::<u64>();
 
         self.say("\nShrink: first the map, then the pods.");
         let three = maps.current().next(|shards| {
             shards.remove("db-3").remove("db-4");
         })?;
         self.rebalance(&maps, &three, &client).await?;
+        let refused = figures(&client, five.shards()).await?.iter().map(|it| it.refused).sum::<u64>();
         self.cluster.scale("statefulset/db", 3).await?;
         self.cluster.available("statefulset/db").await?;
         self.tell("db-4 and db-3 are gone".into());
 
+        self.tell(format!("{refused} times a request met a key that was moving, waited for the next map and went on"));
         self.books.close().await;
-        let summary = self.compare(&client, &maps.current()).await?;
-        if let Some(first) = &*self.books.first.lock() {
-            self.say(&format!("the first that went wrong: {first}"));
-        }
-        self.say(&format!("refused {refused}"));
-        self.say(&summary.to_string());
-        Ok(summary)
+        self.compare(&client, &maps.current()).await
     }
 
     async fn rebalance(&self, maps: &ShardMaps, wanted: &ShardMap, client: &Client) -> Result {
         let plan = maps.plan(wanted)?;
         self.say(&format!("The plan: {}", plan.to_string().trim_end()));
-        self.say("The moves:");
+        self.say(HEAD);
         let (tell, begun) = (self.tell.clone(), self.begun);
-        let mover = OverHttp::new(client.clone(), move |line| tell(format!("  {} {line}", since(begun))));
-        let settings = Rebalance::new().seed(Seed::new(6));
+        let mover = OverHttp::new(client.clone(), move |line| tell(format!("{}  {line}", since(begun))));
+        let settings = Rebalance::new().step(16_384).seed(Seed::new(6));
         let done = maps.rebalance(&settings, &plan, &mover).await?;
         self.tell(format!("{done}"));
         Ok(())
-    }
-
-    async fn figures(&self, client: &Client, map: &ShardMap) -> Result<Vec<Figures>> {
-        let figures = map.shards().iter().map(async |shard| {
-            successful(client.get(&url(&shard.name, "/figures")).await?)?.into_body().json::<Figures>().await
-        });
-        try_join_all(figures).await
     }
 
     /// Asks every owner of every key.
@@ -158,7 +161,7 @@ impl<F: Fn(String) + Send + Sync + 'static> Show<F> {
                     usize::from(!answer.status().is_success() || answer.into_body().text().await? != value.to_string());
             }
         }
-        let there: usize = self.figures(client, map).await?.iter().map(|it| it.keys).sum();
+        let there: usize = figures(client, map.shards()).await?.iter().map(|it| it.keys).sum();
         Ok(Summary {
             requests: self.books.requests.load(Relaxed),
             failed: self.books.failed.load(Relaxed),
@@ -176,6 +179,13 @@ impl<F: Fn(String) + Send + Sync + 'static> Show<F> {
     fn say(&self, what: &str) {
         (self.tell)(what.into());
     }
+}
+
+async fn figures(client: &Client, shards: &[Shard]) -> Result<Vec<Figures>> {
+    let figures = shards.iter().map(async |shard| {
+        successful(client.get(&url(&shard.name, "/figures")).await?)?.into_body().json::<Figures>().await
+    });
+    try_join_all(figures).await
 }
 
 /// How long ago, in seconds.

@@ -125,11 +125,13 @@ impl From<ShardMap> for Wire {
             check: check(&map),
         };
         if let (Some(table), Strategy::Planned) = (map.table(), rules.strategy) {
+            let mut before: &[ShardId] = &[];
             for owners in table.slots() {
                 match wire.slots.last_mut() {
-                    Some((count, last)) if last.iter().copied().eq(owners.iter().map(|owner| owner.0)) => *count += 1,
+                    Some((count, _)) if before == owners => *count += 1,
                     _ => wire.slots.push((1, numbers(owners))),
                 }
+                before = owners;
             }
             let split = |it: &Split| WireSplit { slot: it.slot, halved: it.depth, owners: numbers(&it.owners) };
             wire.splits = table.splits().iter().map(split).collect();
@@ -225,7 +227,7 @@ fn planned(wire: Wire, rules: Rules) -> Result<ShardMap> {
             true => vec![ShardId(0); rules.copies],
             false => row(numbers)?,
         };
-        owners.extend(std::iter::repeat_n(owned, *count as usize).flatten());
+        owners.extend(owned.repeat(*count as usize));
     }
     if owners.len() != SLOTS * rules.copies {
         return Err(corrupt("it does not tell of 65536 slots"));
