@@ -24,7 +24,7 @@ const WRITERS: usize = 8;
 const READERS: usize = 4;
 
 /// Between two requests of one writer or reader.
-const THINKS: Duration = Duration::from_millis(10);
+const THINKS: Duration = Duration::from_millis(20);
 
 /// What the application has done, and what it was answered: the books by which the store is judged.
 #[derive(Default)]

@@ -132,6 +132,19 @@ impl Span {
         }
     }
 
+    /// Whether this key is in one of these; it is hashed once where they are of one seed.
+    pub(crate) fn any(spans: &[Span], key: &(impl ShardKey + ?Sized)) -> bool {
+        let mut known: Option<(u64, u64)> = None;
+        spans.iter().any(|span| match span {
+            Span::Hashes { seed, .. } => {
+                let hashed = known.filter(|(by, _)| by == seed).map_or_else(|| hash(key, *seed), |(_, hash)| hash);
+                known = Some((*seed, hashed));
+                span.contains_hash(hashed)
+            }
+            Span::Keys { .. } => span.contains(key),
+        })
+    }
+
     /// Whether a key of this hash is in it. Never where it is a range of keys.
     pub fn contains_hash(&self, hash: u64) -> bool {
         matches!(self, Span::Hashes { first, last, .. } if (*first..=*last).contains(&hash))
@@ -246,6 +259,9 @@ mod tests {
         assert_eq!((eighth.to_string().as_str(), eighth.width()), ("slot 3 part 3 of 8", 0.125));
         let of = hash("ann", 0);
         assert!(span(of, of).contains("ann") && !span(of, of).contains("bob"));
+        let other = hash("ann", 9);
+        let both = [span(0, 0), Span::Hashes { seed: 9, first: other, last: other }, span(1, 1)];
+        assert!(Span::any(&both, "ann") && !Span::any(&both, "bob") && !Span::any(&[], "ann"));
         let keys = Span::Keys { from: Bytes::from_static(b"a"), until: Some(Bytes::from_static(b"m\xFF")) };
         assert_eq!(keys.to_string(), r#"keys from "a" until "m\xff""#);
         assert!(keys.contains("a") && keys.contains("m") && !keys.contains(&b"m\xFF"[..]) && !keys.contains(""));

@@ -1,9 +1,6 @@
 //! One part on its way from one shard to another.
 
-use super::super::{
-    ShardKey,
-    shard::{Span, hash},
-};
+use super::super::{ShardKey, shard::Span};
 use serde::{Deserialize, Serialize};
 use std::{fmt, sync::Arc};
 
@@ -42,15 +39,7 @@ pub struct Moving {
 impl Moving {
     /// Whether this key moves.
     pub fn contains(&self, key: &(impl ShardKey + ?Sized)) -> bool {
-        let mut known: Option<(u64, u64)> = None; // the spans of a map have one seed: it is hashed once
-        self.spans.iter().any(|span| match span {
-            Span::Hashes { seed, .. } => {
-                let hashed = known.filter(|(by, _)| by == seed).map_or_else(|| hash(key, *seed), |(_, hash)| hash);
-                known = Some((*seed, hashed));
-                span.contains_hash(hashed)
-            }
-            Span::Keys { .. } => span.contains(key),
-        })
+        Span::any(&self.spans, key)
     }
 
     /// How many slots move, in parts where slots are split; 0 where it is ranges of keys.
