@@ -12,7 +12,7 @@ use http::Request;
 use seedpod::{
     Error, Result,
     base::{
-        Kind, Seed,
+        Deadline, Kind, Seed,
         time::{self, Instant},
     },
     cluster::Cluster,
@@ -105,9 +105,7 @@ impl<F: Fn(String) + Send + Sync + 'static> Show<F> {
         self.tell(format!("{}: db-0, db-1 and db-2 are ready", maps.current()));
         self.cluster.apply(APPLICATION).await?;
         self.cluster.available("deployment/application").await?;
-        while self.books.written.lock().len() < KEYS {
-            time::sleep(Duration::from_millis(50)).await;
-        }
+        self.all_written().await?;
         self.tell(format!("the application has written {KEYS} keys at localhost, and goes on writing and reading"));
 
         self.say("\nGrow: first the pods, then the map, step by step.");
@@ -131,9 +129,21 @@ impl<F: Fn(String) + Send + Sync + 'static> Show<F> {
         self.cluster.available("statefulset/db").await?;
         self.tell("db-4 and db-3 are gone".into());
 
-        self.tell(format!("{refused} times a request met a key that was moving, waited for the next map and went on"));
+        self.tell(format!(
+            "fences refused {refused} times: who asked waited for the map that he was told of, and went on"
+        ));
         self.books.close().await;
         self.compare(&client, &maps.current()).await
+    }
+
+    async fn all_written(&self) -> Result {
+        let written = async {
+            while self.books.written.lock().len() < KEYS {
+                time::sleep(Duration::from_millis(50)).await;
+            }
+        };
+        let late = Deadline::within(Duration::from_secs(60)).bound(written).await;
+        late.map_err(|late| late.at(self.books.first.lock().clone().unwrap_or_else(|| "the first writes".into())))
     }
 
     async fn rebalance(&self, maps: &ShardMaps, wanted: &ShardMap, client: &Client) -> Result {

@@ -211,7 +211,7 @@ impl Fence {
     }
 
     async fn emptied(&self, is_empty: impl Fn() -> bool) {
-        loop {
+        while !is_empty() {
             let mut left = pin!(self.shared.left.notified());
             left.as_mut().enable(); // before looking, so that nobody leaves in between
             if is_empty() {
