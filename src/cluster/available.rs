@@ -183,7 +183,11 @@ fn unready(pod: &Object) -> Option<String> {
             _ => return None,
         };
         let colon = if message.is_empty() { "" } else { ": " };
-        Some(format!("container {name}: {reason}{colon}{message}"))
+        // what the container itself said, now or the time before
+        let ended = container.state.terminated.as_ref().or(container.last_state.terminated.as_ref());
+        let said = ended.filter(|ended| ended.exit_code != 0 && !ended.message.is_empty());
+        let said = said.map_or_else(String::new, |ended| format!(", it ended with \"{}\"", ended.message));
+        Some(format!("container {name}: {reason}{colon}{message}{said}"))
     };
     let mut containers = status.init_container_statuses.iter().chain(&status.container_statuses);
     let unmet = || {

@@ -19,7 +19,7 @@
 //! - [`probes`]: [`Probes`], endpoints asked whether they are ready
 //! - [`shard`]: [`ShardMap`], which shard owns which key; [`ShardKey`], what a request is sharded by
 //! - [`shards`]: [`Shards`], requests to the shard that owns their key, also while keys move; [`Fence`], the gate in front
-//!   of a shard; [`Mover`], what moves the data
+//!   of a shard; [`Mover`], what moves the data; `Versioned` (feature `http`), maps' versions and refusals over HTTP
 //! - [`erased`]: [`Erased`], endpoints of different types in one set
 //! - `ejecting`: the decision, shown to picks and told what became of them; `cell`: what is known of one endpoint
 //! - `snapshot`, `part`: the set at one moment, and a part of it; `sample`, `ewma`, `rendezvous`: drawing by weight,
@@ -72,5 +72,7 @@ pub use shard::{Shard, ShardKey, ShardMap};
 pub use shards::{
     By, Computed, Fence, FenceLayer, Moved, Mover, Moving, Rebalance, Rebalanced, Route, ShardMaps, Shards,
 };
+#[cfg(feature = "http")]
+pub use shards::{MAP_VERSION, Versioned};
 pub use slow_start::SlowStart;
 pub use source::{Dns, Family, Follow, Member, Records, Resolution, Resolver, Srv, System};

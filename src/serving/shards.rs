@@ -20,6 +20,8 @@ mod core;
 mod course;
 mod fence;
 mod fenced;
+#[cfg(feature = "http")]
+mod http;
 mod leaves;
 mod maps;
 mod measure;
@@ -36,6 +38,8 @@ mod view;
 pub use batch::{Batched, Each, Merged};
 pub use fence::{Fence, Pass};
 pub use fenced::{FenceLayer, Fenced, Passing};
+#[cfg(feature = "http")]
+pub use http::{MAP_VERSION, Versioned};
 pub use leaves::ShardLeaves;
 pub use maps::ShardMaps;
 pub use moved::Moved;

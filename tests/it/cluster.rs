@@ -1,5 +1,6 @@
 //! The cluster from outside.
 
+mod ambassador;
 mod control;
 mod determinism;
 mod edges;

@@ -29,6 +29,9 @@ mod scatter_gather;
 #[path = "../../examples/scatter_tree.rs"]
 mod scatter_tree;
 #[allow(dead_code, reason = "a test calls its story, not its main")]
+#[path = "../../examples/shards/main.rs"]
+mod shards;
+#[allow(dead_code, reason = "a test calls its story, not its main")]
 #[path = "../../examples/sticky.rs"]
 mod sticky;
 #[allow(dead_code, reason = "a test calls its story, not its main")]
@@ -62,6 +65,11 @@ fn cache_tells_its_story() {
 #[test]
 fn rebalance_tells_its_story() {
     told("rebalance", rebalance::story());
+}
+
+#[test]
+fn shards_tells_its_story() {
+    told("shards", shards::story());
 }
 
 #[test]

@@ -226,6 +226,8 @@ fn end(one: &Span, other: &Span) -> (Start, std::cmp::Ordering) {
 }
 
 impl fmt::Display for Plan {
+    /// In a line what it brings and costs, then who gives how much to whom: from the owner that answers, to those that
+    /// get a copy or are to answer.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (before, after) = (&self.before, &self.after);
         writeln!(
@@ -239,19 +241,24 @@ impl fmt::Display for Plan {
             before.imbalance(),
             after.imbalance(),
         )?;
-        let mut pairs: BTreeMap<(String, String), (f64, usize)> = BTreeMap::new();
+        let mut pairs: BTreeMap<(&str, &str, bool), (f64, usize)> = BTreeMap::new();
         for step in &self.moves {
-            let sum = pairs.entry((step.before.join(", "), step.after.join(", "))).or_default();
-            *sum = (sum.0 + step.span.width(), sum.1 + 1);
+            let answers = Some(step.to()).filter(|to| step.is_handed() && step.before.iter().any(|it| &**it == *to));
+            let gaining = step.gaining().map(|to| (&**to, true));
+            for (to, copied) in gaining.chain(answers.map(|to| (to, false))) {
+                let sum = pairs.entry((step.from(), to, !copied)).or_default();
+                *sum = (sum.0 + step.span.width(), sum.1 + 1);
+            }
         }
-        for ((from, to), (slots, runs)) in pairs {
+        for ((from, to, has_it), (slots, runs)) in pairs {
             let plural = |one: bool| if one { "" } else { "s" };
+            let has_it = if has_it { ", of which it has a copy" } else { "" };
             match before.table() {
                 Some(_) => {
                     let (slot, run) = (plural(slots == 1.0), plural(runs == 1));
-                    writeln!(f, "  {from} to {to}: {slots} slot{slot} in {runs} run{run}")?;
+                    writeln!(f, "  {from} to {to}: {slots} slot{slot} in {runs} run{run}{has_it}")?;
                 }
-                None => writeln!(f, "  {from} to {to}: {runs} range{}", plural(runs == 1))?,
+                None => writeln!(f, "  {from} to {to}: {runs} range{}{has_it}", plural(runs == 1))?,
             }
         }
         Ok(())

@@ -1,7 +1,8 @@
 //! Slots: the 65,536 places that keys fall into, and what a part of them is called.
 
-use super::ShardKey;
+use super::{ShardKey, wire::WireSpan};
 use bytes::Bytes;
+use serde::{Deserialize, Serialize};
 use std::fmt;
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
@@ -95,8 +96,10 @@ impl Place {
     }
 }
 
-/// A stretch of neighbouring keys of one fate: slots, parts of a slot that is split, or a range of keys.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// A stretch of neighbouring keys of one fate: slots, parts of a slot that is split, or a range of keys. It can be sent
+/// (`serde`); one that ends before it begins is refused.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "WireSpan", into = "WireSpan")]
 #[non_exhaustive]
 pub enum Span {
     /// Keys whose hash under this seed is not below `first` and not above `last`.
@@ -127,6 +130,19 @@ impl Span {
                 key.as_ref() >= from.as_ref() && until.as_ref().is_none_or(|until| key.as_ref() < until.as_ref())
             }
         }
+    }
+
+    /// Whether this key is in one of these; it is hashed once where they are of one seed.
+    pub(crate) fn any(spans: &[Span], key: &(impl ShardKey + ?Sized)) -> bool {
+        let mut known: Option<(u64, u64)> = None;
+        spans.iter().any(|span| match span {
+            Span::Hashes { seed, .. } => {
+                let hashed = known.filter(|(by, _)| by == seed).map_or_else(|| hash(key, *seed), |(_, hash)| hash);
+                known = Some((*seed, hashed));
+                span.contains_hash(hashed)
+            }
+            Span::Keys { .. } => span.contains(key),
+        })
     }
 
     /// Whether a key of this hash is in it. Never where it is a range of keys.
@@ -243,6 +259,9 @@ mod tests {
         assert_eq!((eighth.to_string().as_str(), eighth.width()), ("slot 3 part 3 of 8", 0.125));
         let of = hash("ann", 0);
         assert!(span(of, of).contains("ann") && !span(of, of).contains("bob"));
+        let other = hash("ann", 9);
+        let both = [span(0, 0), Span::Hashes { seed: 9, first: other, last: other }, span(1, 1)];
+        assert!(Span::any(&both, "ann") && !Span::any(&both, "bob") && !Span::any(&[], "ann"));
         let keys = Span::Keys { from: Bytes::from_static(b"a"), until: Some(Bytes::from_static(b"m\xFF")) };
         assert_eq!(keys.to_string(), r#"keys from "a" until "m\xff""#);
         assert!(keys.contains("a") && keys.contains("m") && !keys.contains(&b"m\xFF"[..]) && !keys.contains(""));

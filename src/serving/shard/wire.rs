@@ -9,6 +9,7 @@ use super::{
     table::{DEPTH_MAX, Split, Table},
 };
 use crate::base::{Error, Kind, Result};
+use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeSet, sync::Arc};
 use xxhash_rust::xxh3::Xxh3Default;
@@ -54,6 +55,54 @@ struct WireRange {
     owners: Vec<u16>,
 }
 
+/// A span; keys are two hexadecimal digits for each byte.
+#[derive(Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "snake_case")]
+pub(super) enum WireSpan {
+    Hashes {
+        seed: u64,
+        first: u64,
+        last: u64,
+    },
+    Keys {
+        from: String,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        until: Option<String>,
+    },
+}
+
+impl From<Span> for WireSpan {
+    fn from(span: Span) -> WireSpan {
+        match span {
+            Span::Hashes { seed, first, last } => WireSpan::Hashes { seed, first, last },
+            Span::Keys { from, until } => WireSpan::Keys { from: hex(&from), until: until.map(|until| hex(&until)) },
+        }
+    }
+}
+
+impl TryFrom<WireSpan> for Span {
+    type Error = Error;
+
+    fn try_from(wire: WireSpan) -> Result<Span> {
+        match wire {
+            WireSpan::Hashes { seed, first, last } if first <= last => Ok(Span::Hashes { seed, first, last }),
+            WireSpan::Hashes { .. } => Err(corrupt("a span of hashes ends before it begins")),
+            WireSpan::Keys { from, until } => {
+                let from = Bytes::from(bytes(&from)?);
+                let until = until.map(|until| bytes(&until).map(Bytes::from)).transpose()?;
+                match until.as_ref().is_none_or(|until| from < *until) {
+                    true => Ok(Span::Keys { from, until }),
+                    false => Err(corrupt("a span of keys ends before it begins")),
+                }
+            }
+        }
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
 fn numbers(owners: &[ShardId]) -> Vec<u16> {
     owners.iter().map(|owner| owner.0).collect()
 }
@@ -76,17 +125,18 @@ impl From<ShardMap> for Wire {
             check: check(&map),
         };
         if let (Some(table), Strategy::Planned) = (map.table(), rules.strategy) {
+            let mut before: &[ShardId] = &[];
             for owners in table.slots() {
                 match wire.slots.last_mut() {
-                    Some((count, last)) if last.iter().copied().eq(owners.iter().map(|owner| owner.0)) => *count += 1,
+                    Some((count, _)) if before == owners => *count += 1,
                     _ => wire.slots.push((1, numbers(owners))),
                 }
+                before = owners;
             }
             let split = |it: &Split| WireSplit { slot: it.slot, halved: it.depth, owners: numbers(&it.owners) };
             wire.splits = table.splits().iter().map(split).collect();
         }
         if let Some(ranges) = map.key_ranges() {
-            let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect();
             let range = |at| WireRange { from: hex(&ranges.range(at).from), owners: numbers(ranges.owners(at)) };
             wire.ranges = (0..ranges.len()).map(range).collect();
         }
@@ -178,7 +228,7 @@ fn planned(wire: Wire, rules: Rules) -> Result<ShardMap> {
             true => vec![ShardId(0); rules.copies],
             false => row(numbers)?,
         };
-        owners.extend(std::iter::repeat_n(owned, *count as usize).flatten());
+        owners.extend(owned.repeat(*count as usize));
     }
     if owners.len() != SLOTS * rules.copies {
         return Err(corrupt("it does not tell of 65536 slots"));

@@ -195,7 +195,7 @@ impl Fence {
         let mut closer = self.shared.closer.lock();
         let map = self.shared.maps.look();
         self.forget(&mut closer, map.version());
-        let sealed = closer.seals.iter().filter(|seal| seal.spans.iter().any(|span| span.contains(key)));
+        let sealed = closer.seals.iter().filter(|seal| Span::any(&seal.spans, key));
         match verdict(sealed.map(|seal| seal.at).max(), map.version(), self.place(&map, key), version) {
             Verdict::Serve => {
                 closer.next += 1;
@@ -237,13 +237,12 @@ impl Fence {
             // once empty it stays empty: who comes now counts himself only until he has seen the seal
             self.emptied(|| self.word(*slot).is_none_or(|word| word.load(Acquire) & !SEALED == 0)).await;
         }
-        let beside = |key: &[u8]| spans.iter().any(|span| span.contains(key));
-        self.emptied(|| !self.shared.closer.lock().beside.values().any(|key| beside(key))).await;
+        self.emptied(|| !self.shared.closer.lock().beside.values().any(|key| Span::any(&spans, &**key))).await;
         Ok(())
     }
 
     async fn emptied(&self, is_empty: impl Fn() -> bool) {
-        loop {
+        while !is_empty() {
             let mut left = pin!(self.shared.left.notified());
             left.as_mut().enable(); // before looking, so that nobody leaves in between
             if is_empty() {

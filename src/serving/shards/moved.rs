@@ -7,7 +7,7 @@ use std::fmt;
 ///
 /// It is the source of an error of [`Kind::Conflict`]; the request was not carried out. [`Shards`](super::Shards) that
 /// finds it in an endpoint's error sends the request again once it has a map of this version. Whoever brings the error
-/// over a wire brings the version and makes it anew.
+/// over a wire brings the version and makes it anew: over HTTP, `Moved::answer` and `Moved::read` do (feature `http`).
 ///
 /// ```
 /// use seedpod::{Error, serving::Moved};

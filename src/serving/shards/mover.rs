@@ -78,6 +78,9 @@ pub trait Mover: Send + Sync {
     async fn copy(&self, moving: &Moving) -> Result;
 
     /// Seals them at the old owner: [`Fence::seal`](super::Fence::seal) where it is.
+    ///
+    /// Of several copies those that answer are sealed before those that only leave, so that a write which is inside at the
+    /// first owner still reaches the others.
     async fn seal(&self, moving: &Moving) -> Result;
 
     /// Brings to the new owner what has changed since the copy began.

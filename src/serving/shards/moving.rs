@@ -1,13 +1,27 @@
 //! One part on its way from one shard to another.
 
 use super::super::{ShardKey, shard::Span};
+use serde::{Deserialize, Serialize};
 use std::{fmt, sync::Arc};
 
 /// A part of the keys on its way from one shard to another, and the map by which it arrives.
 ///
 /// Another try at the same move has a higher version, also one by another process: what was done for a lower one is void, and
 /// whoever still works for it must be refused, by [`Fence::receive`](super::Fence::receive).
-#[derive(Clone, Debug, PartialEq)]
+///
+/// It can be sent (`serde`), to where the fence and the data are.
+///
+/// ```
+/// use seedpod::serving::Moving;
+///
+/// let told = r#"{"from":"s0","to":"s3","spans":[{"hashes":{"seed":0,"first":0,"last":281474976710655}}],"version":7,"stays":false,"owners":["s0"]}"#;
+/// let moving: Moving = serde_json::from_str(told)?;
+/// assert_eq!(moving.to_string(), "s0 to s3 by map 7: slot 0");
+/// assert_eq!(serde_json::to_string(&moving)?, told);
+/// # Ok::<(), serde_json::Error>(())
+/// ```
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 #[non_exhaustive]
 pub struct Moving {
     /// The shard that owns the part now.
@@ -28,7 +42,7 @@ pub struct Moving {
 impl Moving {
     /// Whether this key moves.
     pub fn contains(&self, key: &(impl ShardKey + ?Sized)) -> bool {
-        self.spans.iter().any(|span| span.contains(key))
+        Span::any(&self.spans, key)
     }
 
     /// How many slots move, in parts where slots are split; 0 where it is ranges of keys.

@@ -20,6 +20,7 @@ pub(super) enum Task {
 /// Keys that arrive together: by one map.
 #[derive(Debug)]
 pub(super) struct Step {
+    /// First those that carry: they are sealed in this order.
     pub(super) tasks: Vec<(Moving, Task)>,
     /// The map by which they arrive.
     pub(super) map: ShardMap,
@@ -60,7 +61,7 @@ pub(super) fn next(now: &ShardMap, wanted: &ShardMap, slots_max: f64) -> Result<
                 *arrives = true;
             }
             for (from, to, stays, task) in tasks(before, after) {
-                let spans: &mut Vec<Span> = carried.entry((from, to, stays, task == Task::Leave, before)).or_default();
+                let spans: &mut Vec<Span> = carried.entry((task == Task::Leave, from, to, stays, before)).or_default();
                 match spans.last_mut() {
                     Some(last) if follows(last, &span) => *last = last.clone().joined(span.clone()),
                     _ => spans.push(span.clone()),
@@ -69,7 +70,7 @@ pub(super) fn next(now: &ShardMap, wanted: &ShardMap, slots_max: f64) -> Result<
         }
     }
     let map = now.stepped(wanted, &parts, version, |place| arrives.get(place).copied().unwrap_or(false))?;
-    let tasks = carried.into_iter().map(|((from, to, stays, leaves, before), spans)| {
+    let tasks = carried.into_iter().map(|((leaves, from, to, stays, before), spans)| {
         let owners = before.iter().map(|name| (*name).clone()).collect();
         let moving = Moving { from, to, spans: spans.into(), version, stays, owners };
         (moving, if leaves { Task::Leave } else { Task::Carry })

@@ -39,6 +39,19 @@ async fn an_unknown_image_is_waited_for_and_named() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn who_waits_in_vain_is_told_what_the_container_ended_with() {
+    async fn broken(_: Context) -> seedpod::Result {
+        Err(seedpod::Error::new(seedpod::Kind::Invalid, "no such colour").at("COLOUR"))
+    }
+    let cluster = builder(1).image("broken", broken).start().await.unwrap();
+    cluster.apply(&shop("cart", 1).replace("image: web", "image: broken")).await.unwrap();
+    let error = cluster.available("deployment/cart").within(Duration::from_secs(30)).await.unwrap_err();
+    let says = "container main: CrashLoopBackOff: back-off 20s restarting failed container=main, it ended with \"COLOUR: \
+                invalid: no such colour\"";
+    assert!(error.to_string().contains(says), "{error}");
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_init_container_waits_for_a_service() {
     async fn wait(context: Context) -> seedpod::Result {
         while context.connect("late:80").await.is_err() {

@@ -135,3 +135,14 @@ fn maps_that_do_not_follow_one_another_have_no_plan() {
         assert!(error.to_string().starts_with("plan from version 5 to "), "{error}");
     }
 }
+
+#[test]
+fn a_plan_of_copies_says_who_copies_to_whom() {
+    let map = ShardMap::ranges().range(.."m", ["a", "b"]).range("m".., ["b", "c"]).build().unwrap();
+    let next = ShardMap::ranges().range(.."m", ["b", "d"]).range("m".., ["b", "a"]).version(2).build().unwrap();
+    assert_eq!(
+        map.plan(&next).unwrap().to_string(),
+        "version 1 to 2: 50.0 % of the keys change hands, 50.0 % are copied; the fullest shard has 1.500 of its due, then \
+         3.000\n  a to b: 1 range, of which it has a copy\n  a to d: 1 range\n  b to a: 1 range\n"
+    );
+}

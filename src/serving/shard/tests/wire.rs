@@ -115,3 +115,33 @@ fn whatever_is_flipped_on_the_wire_another_map_never_comes_out() {
         }
     }
 }
+
+#[test]
+fn a_span_is_read_as_it_was_written_and_one_that_ends_before_it_begins_is_refused() {
+    let keys = |from: &'static [u8], until: Option<&'static [u8]>| Span::Keys {
+        from: from.into(),
+        until: until.map(Into::into),
+    };
+    let mut spans = vec![keys(b"", None), keys(b"\x00\xff", None), keys(b"a", Some(b"a\x00"))];
+    spans.extend(maps().iter().flat_map(|map| map.runs().map(|(span, _)| span).take(50).collect::<Vec<_>>()));
+    for span in spans {
+        let text = serde_json::to_string(&span).unwrap();
+        assert_eq!(serde_json::from_str::<Span>(&text).unwrap(), span);
+    }
+    assert_eq!(
+        serde_json::to_value(keys(b"a", Some(b"\xff"))).unwrap(),
+        json!({"keys": {"from": "61", "until": "ff"}})
+    );
+    for wrong in [
+        json!({"hashes": {"seed": 0, "first": 2, "last": 1}}),
+        json!({"hashes": {"seed": 0, "first": 2}}),
+        json!({"keys": {"from": "61", "until": "61"}}),
+        json!({"keys": {"from": "6"}}),
+        json!({"keys": {"from": "61", "until": "6G"}}),
+        json!({"keys": {"from": "61", "until": ""}}),
+        json!({"keys": {"from": "61", "to": "62"}}),
+        json!("all"),
+    ] {
+        assert!(serde_json::from_value::<Span>(wrong.clone()).is_err(), "{wrong}");
+    }
+}

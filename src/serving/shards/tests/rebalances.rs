@@ -67,6 +67,7 @@ fn walk(from: &ShardMap, to: &ShardMap, slots_max: f64) -> usize {
         assert_eq!(step.map.version(), now.version() + 1);
         let spans = || step.tasks.iter().flat_map(|(moving, _)| moving.spans.iter());
         assert!(!step.tasks.is_empty() && step.tasks.iter().all(|(moving, _)| moving.version == step.map.version()));
+        assert!(step.tasks.is_sorted_by_key(|(_, task)| *task == Task::Leave), "who answers is sealed first");
         for key in 0..500 {
             let (before, after) = (owners(&now, key), owners(&step.map, key));
             if spans().any(|span| span.contains(&key)) {
