@@ -22,8 +22,9 @@ use std::{
     sync::Arc,
 };
 
-/// From which shard to which, and whose the keys are until then: of one map no two moves have these in common.
-type Way = (Arc<str>, Arc<str>, Arc<[Arc<str>]>);
+/// From which shard to which, whose the keys are until then, and whether the former keeps a copy: of one map no two moves have
+/// these in common.
+type Way = (Arc<str>, Arc<str>, Arc<[Arc<str>]>, bool);
 
 pub(crate) struct OverHttp {
     client: Client,
@@ -51,7 +52,7 @@ impl fmt::Display for Step {
         let (slots, keys, again, pause) = (self.slots, self.keys, self.again, sealed.elapsed().as_millis());
         write!(f, "{slots:>6}   {keys:>4}   {again:>5}   {pause:>2} ms   ")?;
         let mut ways: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
-        for (from, to, _) in self.written.keys() {
+        for (from, to, ..) in self.written.keys() {
             ways.entry(from).or_default().insert(to);
         }
         for (number, (from, to)) in ways.into_iter().enumerate() {
@@ -63,7 +64,7 @@ impl fmt::Display for Step {
 }
 
 fn way(moving: &Moving) -> Way {
-    (moving.from.clone(), moving.to.clone(), moving.owners.clone())
+    (moving.from.clone(), moving.to.clone(), moving.owners.clone(), moving.stays)
 }
 
 impl OverHttp {

@@ -9,7 +9,8 @@ use std::{fmt, sync::Arc};
 /// Another try at the same move has a higher version, also one by another process: what was done for a lower one is void, and
 /// whoever still works for it must be refused, by [`Fence::receive`](super::Fence::receive).
 ///
-/// It can be sent (`serde`), to where the fence and the data are.
+/// Of one version, no two have the same `from`, `to`, `owners` and `stays`. It can be sent (`serde`), to where the fence and
+/// the data are.
 ///
 /// ```
 /// use seedpod::serving::Moving;
