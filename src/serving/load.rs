@@ -155,17 +155,13 @@ impl Lease {
         Lease { cell: None, watch: Watch::Nothing }
     }
 
-    /// Another one of the same endpoint.
-    pub(crate) fn again(&self) -> Self {
-        self.cell.as_ref().map_or_else(Lease::none, |cell| Lease::new(cell, Watch::least(cell)))
-    }
-
     /// The endpoint's key.
     pub fn key(&self) -> &str {
         self.cell.as_ref().map_or("", |cell| cell.key())
     }
 
     /// Ends the pick with what became of it.
+    #[inline]
     pub fn complete(mut self, outcome: Outcome) {
         self.settle(outcome);
     }
@@ -221,6 +217,55 @@ impl Drop for Lease {
 impl fmt::Debug for Lease {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Lease({})", self.key())
+    }
+}
+
+/// A [`Lease`] of one word, for picks that are looked at for as little as their endpoint can do with.
+pub(crate) struct Count(Option<Arc<Cell>>);
+
+impl Count {
+    #[inline(always)]
+    pub(crate) fn new(cell: &Arc<Cell>) -> Self {
+        Count(Some(cell.clone()))
+    }
+
+    #[inline(always)]
+    pub(crate) fn cell(&self) -> Option<&Arc<Cell>> {
+        self.0.as_ref()
+    }
+
+    /// Another pick of the same endpoint.
+    pub(crate) fn again(&self) -> Lease {
+        self.0.as_ref().map_or_else(Lease::none, |cell| Lease::new(cell, Watch::least(cell)))
+    }
+
+    /// Ends it with what became of it.
+    #[inline(always)]
+    pub(crate) fn settle(&mut self, outcome: Outcome) {
+        if let Some(lease) = self.take() {
+            lease.complete(outcome);
+        }
+    }
+
+    #[inline(always)]
+    fn take(&mut self) -> Option<Lease> {
+        self.0.take().map(|cell| Lease { watch: Watch::least(&cell), cell: Some(cell) })
+    }
+}
+
+impl Drop for Count {
+    #[inline(always)]
+    fn drop(&mut self) {
+        if self.0.is_some() {
+            self.dropped();
+        }
+    }
+}
+
+impl Count {
+    #[cold]
+    fn dropped(&mut self) {
+        drop(self.take());
     }
 }
 

@@ -25,6 +25,7 @@ mod hedges;
 mod leaves;
 mod require;
 mod settings;
+mod sink;
 mod slab;
 mod streaming;
 mod wakers;
@@ -37,8 +38,9 @@ pub use require::{Coverage, Require};
 pub use settings::ScatterHandle;
 pub use streaming::Streaming;
 
-use asking::{Asking, End, Sink};
+use asking::Asking;
 use settings::Seen;
+use sink::{End, Sink};
 
 /// Sends a request to many services at once, its leaves, and makes one answer of theirs.
 ///

@@ -1,16 +1,15 @@
 //! Which leaves were woken: a bit each, and wakers that outlive the request they served.
 
 use crate::base::sync::{
-    Arc,
+    Arc, TryLock,
     atomic::{
         AtomicU64,
         Ordering::{AcqRel, Acquire, Relaxed},
     },
 };
-use futures::task::AtomicWaker;
 use std::{
     cell::RefCell,
-    task::{Context, Wake, Waker},
+    task::{Wake, Waker},
 };
 
 /// The smallest set of wakers; each class has twice as many as the one before.
@@ -26,7 +25,45 @@ thread_local! {
 
 struct Bits {
     words: Box<[AtomicU64]>,
-    parent: AtomicWaker,
+    /// Stays when it is woken, so that a request that is woken by the same waker again need not put it back.
+    parent: TryLock<Option<Waker>>,
+}
+
+impl Bits {
+    fn new(count: usize) -> Self {
+        Bits { words: (0..count.div_ceil(64)).map(|_| AtomicU64::new(0)).collect(), parent: TryLock::new(None) }
+    }
+
+    #[inline]
+    fn wake(&self, place: usize) {
+        let Some(word) = self.words.get(place / 64) else { return };
+        // whoever set the first bit of the word has woken the parent, or is about to
+        if word.fetch_or(1 << (place % 64), AcqRel) == 0
+            && let Some(parent) = self.parent.look()
+            && let Some(parent) = &*parent
+        {
+            parent.wake_by_ref();
+        }
+        // who changes the parent right now looks at all words after that
+    }
+
+    /// Another parent from now on. False where the one before is being woken right now.
+    fn change(&self, parent: Option<Waker>) -> bool {
+        let Some(mut place) = self.parent.change() else { return false };
+        let before = std::mem::replace(&mut *place, parent);
+        drop(place);
+        drop(before);
+        true
+    }
+
+    /// Takes the bits of this word; `sure`: those too that came while the parent was changed.
+    #[inline(always)]
+    fn take(&self, word: usize, sure: bool) -> u64 {
+        match self.words.get(word) {
+            Some(word) if sure || word.load(Acquire) != 0 => word.swap(0, AcqRel),
+            _ => 0,
+        }
+    }
 }
 
 /// Wakes the parent for one leaf.
@@ -36,17 +73,14 @@ struct LeafWaker {
 }
 
 impl Wake for LeafWaker {
+    #[inline]
     fn wake(self: Arc<Self>) {
-        self.wake_by_ref();
+        self.bits.wake(self.place as usize);
     }
 
     #[inline]
     fn wake_by_ref(self: &Arc<Self>) {
-        let Some(word) = self.bits.words.get(self.place as usize / 64) else { return };
-        // whoever set the first bit of the word has woken the parent, or is about to
-        if word.fetch_or(1 << (self.place % 64), AcqRel) == 0 {
-            self.bits.parent.wake();
-        }
+        self.bits.wake(self.place as usize);
     }
 }
 
@@ -58,8 +92,7 @@ struct Set {
 
 impl Set {
     fn new(count: usize) -> Self {
-        let words = (0..count.div_ceil(64)).map(|_| AtomicU64::new(0)).collect();
-        let bits = Arc::new(Bits { words, parent: AtomicWaker::new() });
+        let bits = Arc::new(Bits::new(count));
         let waker = |place| Waker::from(Arc::new(LeafWaker { bits: bits.clone(), place }));
         Set { list: (0..count as u32).map(waker).collect(), bits }
     }
@@ -69,7 +102,10 @@ impl Set {
 /// holds costs a later one a needless poll, and nothing else.
 pub(super) struct Wakers {
     set: Option<Set>,
-    words: usize,
+    /// A copy of the one that is woken now.
+    parent: Option<Waker>,
+    /// The parent was changed by this poll.
+    changed: bool,
 }
 
 impl Wakers {
@@ -81,33 +117,38 @@ impl Wakers {
         for word in &set.bits.words {
             word.store(0, Relaxed);
         }
-        Wakers { set: Some(set), words: count.div_ceil(64) }
+        Wakers { set: Some(set), parent: None, changed: false }
     }
 
-    /// How many words there are to look at.
-    pub(super) fn words(&self) -> usize {
-        self.words
+    /// Who is woken for any leaf from now on. Comes before looking who [was woken](Self::woken).
+    #[inline(always)]
+    pub(super) fn register(&mut self, parent: &Waker) {
+        self.changed = false;
+        if !self.parent.as_ref().is_some_and(|before| before.will_wake(parent)) {
+            self.change(parent);
+        }
     }
 
-    /// Who is woken for any leaf from now on.
-    #[inline]
-    pub(super) fn register(&self, cx: &Context<'_>) {
-        if let Some(set) = &self.set {
-            set.bits.parent.register(cx.waker());
+    #[inline(never)]
+    fn change(&mut self, parent: &Waker) {
+        let Some(set) = &self.set else { return };
+        self.changed = true;
+        self.parent = Some(parent.clone());
+        if !set.bits.change(Some(parent.clone())) {
+            // the one before is being woken for what this poll may not see yet
+            self.parent = None;
+            parent.wake_by_ref();
         }
     }
 
     /// Those of this word that were woken since it was asked last, a bit each.
-    #[inline]
+    #[inline(always)]
     pub(super) fn woken(&self, word: usize) -> u64 {
-        match self.set.as_ref().and_then(|set| set.bits.words.get(word)) {
-            Some(word) if word.load(Acquire) != 0 => word.swap(0, AcqRel),
-            _ => 0,
-        }
+        self.set.as_ref().map_or(0, |set| set.bits.take(word, self.changed))
     }
 
     /// The waker of the leaf at this place.
-    #[inline]
+    #[inline(always)]
     pub(super) fn get(&self, place: usize) -> Option<&Waker> {
         self.set.as_ref()?.list.get(place)
     }
@@ -121,7 +162,9 @@ fn class(count: usize) -> usize {
 impl Drop for Wakers {
     fn drop(&mut self) {
         let Some(set) = self.set.take() else { return };
-        drop(set.bits.parent.take());
+        if !set.bits.change(None) {
+            return; // somebody wakes it right now: what holds the parent goes with the last leaf's waker
+        }
         let (class, count) = (class(set.list.len()), set.list.len());
         let mut set = Some(set);
         // none where the thread is ending: then what is left is dropped after this
@@ -163,6 +206,6 @@ mod tests {
         drop((second, many));
         POOL.with_borrow(|pool| assert_eq!(pool[class(128)].len(), KEPT / 128));
         let huge = Wakers::take(5_000);
-        assert!(huge.get(4_999).is_some() && huge.words() == 79);
+        assert!(huge.get(4_999).is_some() && huge.woken(78) == 0);
     }
 }
