@@ -161,7 +161,6 @@ impl Lease {
     }
 
     /// Ends the pick with what became of it.
-    #[inline]
     pub fn complete(mut self, outcome: Outcome) {
         self.settle(outcome);
     }
@@ -239,33 +238,35 @@ impl Count {
         self.0.as_ref().map_or_else(Lease::none, |cell| Lease::new(cell, Watch::least(cell)))
     }
 
-    /// Ends it with what became of it.
+    /// It went well.
     #[inline(always)]
-    pub(crate) fn settle(&mut self, outcome: Outcome) {
-        if let Some(lease) = self.take() {
-            lease.complete(outcome);
+    pub(crate) fn succeed(&mut self) {
+        match self.0.take() {
+            Some(cell) if cell.is_watched() => lease(cell).settle(Outcome::Success),
+            _ => {}
         }
     }
 
-    #[inline(always)]
-    fn take(&mut self) -> Option<Lease> {
-        self.0.take().map(|cell| Lease { watch: Watch::least(&cell), cell: Some(cell) })
+    /// Ends it with what became of it.
+    #[cold]
+    pub(crate) fn settle(&mut self, outcome: Outcome) {
+        if let Some(cell) = self.0.take() {
+            lease(cell).settle(outcome);
+        }
     }
+}
+
+#[cold]
+fn lease(cell: Arc<Cell>) -> Lease {
+    Lease { watch: Watch::least(&cell), cell: Some(cell) }
 }
 
 impl Drop for Count {
     #[inline(always)]
     fn drop(&mut self) {
-        if self.0.is_some() {
-            self.dropped();
+        if let Some(cell) = self.0.take() {
+            drop(lease(cell));
         }
-    }
-}
-
-impl Count {
-    #[cold]
-    fn dropped(&mut self) {
-        drop(self.take());
     }
 }
 

@@ -64,6 +64,8 @@ pub(super) struct Asking<S: Service<R>, R, K> {
     until: Option<Instant>,
     at_once: usize,
     canary: Canary,
+    /// Whether anything may happen by itself.
+    timed: bool,
     /// Made when it has to wait: it is as large as all the rest.
     timer: Option<Pin<Box<Timer>>>,
 }
@@ -95,6 +97,7 @@ where
             require: plan.require,
             until,
             at_once: plan.at_once,
+            timed: until.is_some() || plan.hedging.is_some() || plan.canary.is_some(),
             canary: plan.canary.map_or(Canary::Off, Canary::First),
             timer: None,
         }
@@ -114,8 +117,7 @@ where
         self.fan.register(cx);
         let mut words = 0..self.fan.words();
         loop {
-            for word in words {
-                let mut due = self.fan.due(word);
+            while let Some((word, mut due)) = self.fan.due(&mut words) {
                 while due != 0 {
                     self.visit(word * 64 + due.trailing_zeros() as usize, cx, sink)?;
                     due &= due - 1;
@@ -125,7 +127,7 @@ where
                 true => self.ask(),
                 false => 0..0,
             };
-            if words.is_empty() && (!self.has_moments() || self.moment(cx, sink)?) {
+            if words.is_empty() && (!self.timed || self.moment(cx, sink)?) {
                 return Continue(());
             }
         }
@@ -190,7 +192,7 @@ where
             Some(name) => sink.answered(name, response),
             None => return Continue(()), // it has ended: it is not asked again
         };
-        leaf.settle(Outcome::Success, T::KEEPS);
+        leaf.succeed(T::KEEPS);
         self.fan.end(place);
         self.answered += 1;
         if T::DEEP {
@@ -228,7 +230,7 @@ where
     fn fail<T: Sink<S::Response, Kept = K>>(&mut self, place: usize, error: Error, sink: &mut T) -> ControlFlow<End> {
         let Some(leaf) = self.leaves.get_mut(place) else { return Continue(()) };
         self.fan.end(place);
-        call::settle(leaf, &error);
+        leaf.fail(Outcome::of(&error));
         let name = leaf.shared_name().cloned().unwrap_or_else(|| Arc::from(""));
         let error = error.at(name.clone());
         let tally = sink.failed(&name, &error);

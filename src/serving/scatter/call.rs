@@ -105,12 +105,6 @@ fn adopt<E: Into<BoxError> + 'static>(error: E) -> Error {
     Error::adopt(error, Kind::Failed)
 }
 
-/// The first attempt at a leaf has failed.
-#[cold]
-pub(super) fn settle<S, R>(leaf: &mut Leaf<S, R>, error: &Error) {
-    leaf.settle(Outcome::of(error), true);
-}
-
 /// Gives up the first attempt at a leaf.
 pub(super) fn give_up<S: Service<R>, R>(leaf: &mut Leaf<S, R>, mut slot: Pin<&mut Option<S::Future>>) {
     slot.set(None);

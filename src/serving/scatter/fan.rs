@@ -12,11 +12,12 @@ const PLAIN: usize = 4;
 
 /// Futures in places of their own. Each has its own waker, so that one that comes costs one poll, not a poll of all.
 ///
-/// Whoever drives it registers and visits those that are [due](Self::due); having [put](Self::put) more, those in the words
-/// of bits that this tells.
+/// Whoever drives it registers and visits those that are [due](Self::due) in all [words](Self::words) of bits; having
+/// [put](Self::put) more, in those words that this tells.
 pub(super) struct Fan<F> {
     slab: Slab<F>,
     wakers: Option<Wakers>,
+    count: usize,
     put: usize,
     /// Those below it have been due once.
     begun: usize,
@@ -29,7 +30,7 @@ impl<F> Fan<F> {
     #[inline]
     pub(super) fn new(count: usize) -> Self {
         let wakers = (count > PLAIN).then(|| Wakers::take(count));
-        Fan { slab: Slab::new(count), wakers, put: 0, begun: 0, open: 0 }
+        Fan { slab: Slab::new(count), wakers, count, put: 0, begun: 0, open: 0 }
     }
 
     /// So many more places are due, at least one; in these words.
@@ -70,28 +71,34 @@ impl<F> Fan<F> {
         self.put.div_ceil(64)
     }
 
-    /// Those of this word that are to be visited, a bit each: who was woken, and who is there for the first time. They are
-    /// told once.
+    /// The next of these words in which any are to be visited, and who, a bit each: those that were woken, and those that are
+    /// there for the first time. They are told once; the words before it are taken off the range.
     #[inline(always)]
-    pub(super) fn due(&mut self, word: usize) -> u64 {
-        let woken = self.wakers.as_ref().map_or(self.open, |wakers| wakers.woken(word));
-        if woken == 0 && self.begun == self.put {
-            return 0;
+    pub(super) fn due(&mut self, words: &mut Range<usize>) -> Option<(usize, u64)> {
+        if self.begun < self.count {
+            return self.fresh(words);
         }
-        // an earlier request's waker may have woken one that is not there yet
-        let (fresh, there) = (below(self.begun, word), below(self.put, word));
-        if self.begun < self.put {
-            self.begin(word, there);
+        match &self.wakers {
+            Some(wakers) => wakers.woken(words),
+            None => words.next().map(|word| (word, self.open)),
         }
-        (woken | !fresh) & there
     }
 
-    #[inline]
-    fn begin(&mut self, word: usize, there: u64) {
+    /// The same while not all have been visited.
+    #[inline(never)]
+    fn fresh(&mut self, words: &mut Range<usize>) -> Option<(usize, u64)> {
+        let word = words.next()?;
+        let woken = match &self.wakers {
+            Some(wakers) => wakers.woken(&mut (word..word + 1)).map_or(0, |(_, bits)| bits),
+            None => self.open,
+        };
+        // an earlier request's waker may have woken one that is not there yet
+        let (before, there) = (below(self.begun, word), below(self.put, word));
         self.begun = self.put.min(64 * (word + 1)).max(self.begun);
         if self.wakers.is_none() {
-            self.open |= there;
+            self.open |= there & !before;
         }
+        Some((word, (woken | !before) & there))
     }
 
     /// Visits this place, with the waker that is its own.
@@ -128,20 +135,30 @@ mod tests {
         for (count, steps) in [(3, vec![1, 2]), (64, vec![64]), (130, vec![1, 63, 2, 64]), (200, vec![30, 170])] {
             let (mut fan, mut seen) = (Fan::<u8>::new(count), Vec::new());
             fan.register(&Context::from_waker(Waker::noop()));
-            for step in steps {
-                for word in fan.put(step) {
-                    let due = fan.due(word);
+            let places = |fan: &mut Fan<u8>, mut words| {
+                let mut seen = Vec::new();
+                while let Some((word, due)) = fan.due(&mut words) {
                     seen.extend((0..64).filter(|bit| due >> bit & 1 == 1).map(|bit| word * 64 + bit));
                 }
+                seen
+            };
+            for step in steps {
+                let words = fan.put(step);
+                seen.extend(places(&mut fan, words));
             }
+            let all = 0..fan.words();
             if count > PLAIN {
                 assert_eq!(seen, (0..count).collect::<Vec<_>>());
-                assert!((0..fan.words()).all(|word| fan.due(word) == 0), "each once");
+                assert!(places(&mut fan, all.clone()).is_empty(), "each once");
                 fan.wakers.as_ref().and_then(|wakers| wakers.get(count - 1)).unwrap().wake_by_ref();
-                assert_eq!(fan.due((count - 1) / 64), 1 << ((count - 1) % 64));
+                assert_eq!(places(&mut fan, all), [count - 1]);
             } else {
                 fan.end(1);
-                assert_eq!((seen, fan.due(0)), (vec![0, 0, 1, 2], 0b101), "all that are open, at every look");
+                assert_eq!(
+                    (seen, places(&mut fan, all)),
+                    (vec![0, 0, 1, 2], vec![0, 2]),
+                    "at each look all that are open"
+                );
             }
         }
     }

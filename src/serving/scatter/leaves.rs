@@ -73,15 +73,27 @@ impl<S, Req> Leaf<S, Req> {
         self.who.name()
     }
 
-    /// It is known under its name from now on, and its load is given back with this outcome.
+    /// It has answered: its load is given back. `keeps_name`: it is known under its name from now on.
     #[inline(always)]
-    pub(super) fn settle(&mut self, outcome: Outcome, keeps_name: bool) {
+    pub(super) fn succeed(&mut self, keeps_name: bool) {
         if let Who::Counted(count) = &mut self.who {
             let name = if keeps_name { count.cell().map(|cell| cell.key().clone()) } else { None };
-            count.settle(outcome);
+            count.succeed();
             if let Some(name) = name {
                 self.who = Who::Named(name);
             }
+        }
+    }
+
+    /// It has failed: its load is given back with this outcome, and it is known under its name.
+    #[cold]
+    pub(super) fn fail(&mut self, outcome: Outcome) {
+        let name = self.shared_name().cloned();
+        if let Who::Counted(count) = &mut self.who {
+            count.settle(outcome);
+        }
+        if let Some(name) = name {
+            self.who = Who::Named(name);
         }
     }
 
@@ -95,14 +107,23 @@ impl<S, Req> Leaf<S, Req> {
 
 impl<S: Clone, Req: Metadata> Leaf<S, Req> {
     /// A leaf that is an endpoint of a set, and counted there. One that is not ready has failed and is not asked.
-    #[inline(always)]
     pub(in super::super) fn of(endpoint: &Endpoint<S>, ready: bool, request: &Req) -> Result<Self> {
         if !ready {
             return Ok(Leaf::unready(endpoint));
         }
-        let Some(request) = request.repeat() else { return Err(only_once()) };
-        let who = Who::Counted(Count::new(&endpoint.cell));
-        Ok(Leaf { who, service: Some(endpoint.service.clone()), request: Some(request), error: None })
+        let leaf = Leaf::ready(endpoint, request);
+        if leaf.request.is_some() { Ok(leaf) } else { Err(only_once()) }
+    }
+
+    /// It has no request where that cannot be made again.
+    #[inline(always)]
+    fn ready(endpoint: &Endpoint<S>, request: &Req) -> Self {
+        Leaf {
+            who: Who::Counted(Count::new(&endpoint.cell)),
+            service: Some(endpoint.service.clone()),
+            request: request.repeat(),
+            error: None,
+        }
     }
 
     #[cold]
@@ -176,12 +197,27 @@ where
     fn leaves(&mut self, request: Req) -> Result<Vec<Leaf<S, Req>>> {
         let current = self.current();
         let mut leaves = Vec::with_capacity(current.list.len());
-        for (endpoint, about) in current.list.iter().zip(&current.about) {
-            if about.draining || about.attributes.weight == 0 {
-                continue;
+        if current.whole {
+            let mut sound = true;
+            leaves.extend(current.list.iter().map(|endpoint| {
+                if endpoint.cell.state() & state::UNREADY != 0 {
+                    return Leaf::unready(endpoint);
+                }
+                let leaf = Leaf::ready(endpoint, &request);
+                sound &= leaf.request.is_some();
+                leaf
+            }));
+            if !sound {
+                return Err(only_once());
             }
-            let ready = about.attributes.ready && endpoint.cell.state() & state::UNREADY == 0;
-            leaves.push(Leaf::of(endpoint, ready, &request)?);
+        } else {
+            for (endpoint, about) in current.list.iter().zip(&current.about) {
+                if about.draining || about.attributes.weight == 0 {
+                    continue;
+                }
+                let ready = about.attributes.ready && endpoint.cell.state() & state::UNREADY == 0;
+                leaves.push(Leaf::of(endpoint, ready, &request)?);
+            }
         }
         if leaves.is_empty() {
             return Err(Error::new(Kind::Unavailable, "it has no endpoints").at(self.name_shared()).unsent());

@@ -9,6 +9,7 @@ use crate::base::sync::{
 };
 use std::{
     cell::RefCell,
+    ops::Range,
     task::{Wake, Waker},
 };
 
@@ -56,13 +57,21 @@ impl Bits {
         true
     }
 
-    /// Takes the bits of this word; `sure`: those too that came while the parent was changed.
+    /// Takes the bits of the first of these words that has any; `sure`: also those that came while the parent was changed.
     #[inline(always)]
-    fn take(&self, word: usize, sure: bool) -> u64 {
-        match self.words.get(word) {
-            Some(word) if sure || word.load(Acquire) != 0 => word.swap(0, AcqRel),
-            _ => 0,
+    fn take(&self, words: &mut Range<usize>, sure: bool) -> Option<(usize, u64)> {
+        let from = words.start;
+        for (word, bits) in self.words.get(words.clone())?.iter().enumerate() {
+            if sure || bits.load(Acquire) != 0 {
+                let bits = bits.swap(0, AcqRel);
+                if bits != 0 {
+                    words.start = from + word + 1;
+                    return Some((from + word, bits));
+                }
+            }
         }
+        words.start = words.end;
+        None
     }
 }
 
@@ -113,11 +122,20 @@ impl Wakers {
     pub(super) fn take(count: usize) -> Self {
         let class = class(count);
         let kept = POOL.with_borrow_mut(|pool| pool.get_mut(class).and_then(Vec::pop));
-        let set = kept.unwrap_or_else(|| Set::new(if class < CLASSES { LEAST << class } else { count }));
+        Wakers::of(kept.unwrap_or_else(|| Set::new(if class < CLASSES { LEAST << class } else { count })))
+    }
+
+    fn of(set: Set) -> Self {
         for word in &set.bits.words {
             word.store(0, Relaxed);
         }
         Wakers { set: Some(set), parent: None, changed: false }
+    }
+
+    /// The set, if it can serve another request: not where somebody is waking the parent right now, which then goes with the
+    /// last of the leaves' wakers.
+    fn end(&mut self) -> Option<Set> {
+        self.set.take().filter(|set| set.bits.change(None))
     }
 
     /// Who is woken for any leaf from now on. Comes before looking who [was woken](Self::woken).
@@ -141,10 +159,11 @@ impl Wakers {
         }
     }
 
-    /// Those of this word that were woken since it was asked last, a bit each.
+    /// The first of these words of which any were woken since it was asked last, and who, a bit each; the words up to it are
+    /// taken off the range.
     #[inline(always)]
-    pub(super) fn woken(&self, word: usize) -> u64 {
-        self.set.as_ref().map_or(0, |set| set.bits.take(word, self.changed))
+    pub(super) fn woken(&self, words: &mut Range<usize>) -> Option<(usize, u64)> {
+        self.set.as_ref()?.bits.take(words, self.changed)
     }
 
     /// The waker of the leaf at this place.
@@ -161,10 +180,7 @@ fn class(count: usize) -> usize {
 
 impl Drop for Wakers {
     fn drop(&mut self) {
-        let Some(set) = self.set.take() else { return };
-        if !set.bits.change(None) {
-            return; // somebody wakes it right now: what holds the parent goes with the last leaf's waker
-        }
+        let Some(set) = self.end() else { return };
         let (class, count) = (class(set.list.len()), set.list.len());
         let mut set = Some(set);
         // none where the thread is ending: then what is left is dropped after this
@@ -178,6 +194,9 @@ impl Drop for Wakers {
         });
     }
 }
+
+#[cfg(all(test, seedpod_loom))]
+mod loom_model;
 
 #[cfg(test)]
 mod tests {
@@ -199,13 +218,16 @@ mod tests {
         drop(first);
         let second = Wakers::take(90);
         assert!(stale.will_wake(second.get(3).unwrap()), "the same wakers");
-        assert_eq!(second.woken(0), 0);
+        assert_eq!(second.woken(&mut (0..2)), None);
         stale.wake();
-        assert_eq!((second.woken(0), second.woken(0), second.woken(1)), (1 << 3, 0, 0));
+        second.get(70).unwrap().wake_by_ref();
+        let mut words = 0..2;
+        assert_eq!((second.woken(&mut words), second.woken(&mut words)), (Some((0, 1 << 3)), Some((1, 1 << 6))));
+        assert_eq!((second.woken(&mut words), second.woken(&mut (0..2))), (None, None));
         let many: Vec<Wakers> = (0..50).map(|_| Wakers::take(128)).collect();
         drop((second, many));
         POOL.with_borrow(|pool| assert_eq!(pool[class(128)].len(), KEPT / 128));
         let huge = Wakers::take(5_000);
-        assert!(huge.get(4_999).is_some() && huge.woken(78) == 0);
+        assert!(huge.get(4_999).is_some() && huge.woken(&mut (0..79)).is_none());
     }
 }

@@ -24,12 +24,6 @@ where
     S::Error: Into<BoxError> + 'static,
     R: Metadata,
 {
-    /// Whether anything happens by itself.
-    #[inline(always)]
-    pub(super) fn has_moments(&self) -> bool {
-        self.until.is_some() || self.hedges.is_some() || matches!(self.canary, Canary::Asked(_))
-    }
-
     /// Does what is to be done by now. True when it waits: for the next moment, or for nothing but the leaves.
     #[inline(never)]
     pub(super) fn moment<T: Sink<S::Response, Kept = K>>(
