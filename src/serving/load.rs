@@ -254,6 +254,11 @@ impl Count {
             lease(cell).settle(outcome);
         }
     }
+
+    #[cold]
+    fn dropped(&mut self) {
+        drop(self.0.take().map(lease));
+    }
 }
 
 #[cold]
@@ -264,8 +269,8 @@ fn lease(cell: Arc<Cell>) -> Lease {
 impl Drop for Count {
     #[inline(always)]
     fn drop(&mut self) {
-        if let Some(cell) = self.0.take() {
-            drop(lease(cell));
+        if self.0.is_some() {
+            self.dropped();
         }
     }
 }

@@ -197,12 +197,10 @@ where
     fn leaves(&mut self, request: Req) -> Result<Vec<Leaf<S, Req>>> {
         let current = self.current();
         let mut leaves = Vec::with_capacity(current.list.len());
-        if current.whole {
+        let is_ready = |endpoint: &Endpoint<S>| endpoint.cell.state() & state::UNREADY == 0;
+        if current.whole && current.list.iter().all(is_ready) {
             let mut sound = true;
             leaves.extend(current.list.iter().map(|endpoint| {
-                if endpoint.cell.state() & state::UNREADY != 0 {
-                    return Leaf::unready(endpoint);
-                }
                 let leaf = Leaf::ready(endpoint, &request);
                 sound &= leaf.request.is_some();
                 leaf
@@ -215,8 +213,7 @@ where
                 if about.draining || about.attributes.weight == 0 {
                     continue;
                 }
-                let ready = about.attributes.ready && endpoint.cell.state() & state::UNREADY == 0;
-                leaves.push(Leaf::of(endpoint, ready, &request)?);
+                leaves.push(Leaf::of(endpoint, about.attributes.ready && is_ready(endpoint), &request)?);
             }
         }
         if leaves.is_empty() {
