@@ -29,6 +29,8 @@ pub use scattering::Scattering;
 pub use settings::ScatterHandle;
 pub use streaming::Streaming;
 
+use asking::Asking;
+use scattering::leaves_of;
 use settings::Seen;
 
 /// Sends a request to many services at once, its leaves, and makes one answer of theirs.
@@ -268,7 +270,9 @@ impl<L, G> Scatter<L, G> {
         <L::Service as Service<L::Request>>::Error: Into<BoxError> + 'static,
         L::Request: Metadata,
     {
-        Streaming::new(self.ask(request, false, true))
+        let plan = self.handle.plan(&mut self.seen);
+        let leaves = leaves_of(&mut self.leaves, plan, request, false);
+        Streaming::new(leaves.map(|(leaves, until)| Asking::new(leaves, plan, until, true)))
     }
 }
 

@@ -77,10 +77,10 @@ where
     R: Metadata,
 {
     /// Of these leaves, none of them asked yet.
-    #[inline]
+    #[inline(always)]
     pub(super) fn new(leaves: Vec<Leaf<S, R>>, plan: &Plan, until: Option<Instant>, keeps: bool) -> Self {
         let count = leaves.len();
-        let hedges = plan.hedging.clone().map(|hedging| Box::new(Hedges::new(hedging, count)));
+        let hedges = plan.hedging.as_ref().map(|hedging| Box::new(Hedges::new(hedging.clone(), count)));
         Asking {
             fan: Fan::new(count),
             replies: (0..if keeps { count } else { 0 }).map(|_| Reply::Unsent).collect(),

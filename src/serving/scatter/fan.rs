@@ -27,7 +27,7 @@ pub(super) struct Fan<F> {
 
 impl<F> Fan<F> {
     /// Places for this many.
-    #[inline]
+    #[inline(always)]
     pub(super) fn new(count: usize) -> Self {
         let wakers = (count > PLAIN).then(|| Wakers::take(count));
         Fan { slab: Slab::new(count), wakers, count, put: 0, begun: 0, open: 0 }

@@ -5,11 +5,15 @@ use super::{
     answers::Tally,
     asking::Asking,
     gather::Gather,
-    leaves::Leaves,
+    leaves::{Leaf, Leaves},
+    settings::Plan,
     sink::{End, Sink},
 };
 use crate::{
-    base::{BoxError, Deadline, Error, Kind, Result, time},
+    base::{
+        BoxError, Deadline, Error, Kind, Result,
+        time::{self, Instant},
+    },
     layer::Metadata,
 };
 use std::{
@@ -22,44 +26,39 @@ use std::{
 };
 use tower::Service;
 
-impl<L, G> Scatter<L, G> {
-    #[inline(always)]
-    pub(super) fn ask<Req, K>(
-        &mut self,
-        mut request: Req,
-        deep: bool,
-        keeps: bool,
-    ) -> Result<Asking<L::Service, L::Request, K>>
-    where
-        Req: Metadata,
-        L: Leaves<Req>,
-        L::Service: Clone,
-        <L::Service as Service<L::Request>>::Error: Into<BoxError> + 'static,
-        L::Request: Metadata,
-    {
-        let plan = self.handle.plan(&mut self.seen);
-        let carried = request.deadline().map(Deadline::instant);
-        let mut until = carried;
-        if let Some(within) = plan.within {
-            let ours = time::after(time::now(), within);
-            let sooner = carried.map_or(ours, |carried| carried.min(ours));
-            request.set_deadline(Deadline::at(sooner));
-            until = Some(sooner);
-        }
-        if carried.is_some_and(|carried| Deadline::at(carried).is_over()) {
-            return Err(Error::new(Kind::Timeout, "the deadline has passed").unsent());
-        }
-        let leaves = self.leaves.leaves(request)?;
-        if leaves.is_empty() {
-            return Err(Error::new(Kind::Unavailable, "scatter: there are no leaves").unsent());
-        }
-        let (count, needed) = (leaves.len(), plan.require.needs(leaves.len()));
-        if needed > count && !deep {
-            let message = format!("scatter: {needed} leaves were needed, and there are {count}");
-            return Err(Error::new(Kind::Invalid, message).unsent());
-        }
-        Ok(Asking::new(leaves, plan, until, keeps))
+/// The leaves of this request, and until when they may answer; `deep`: an answer may stand for several.
+#[inline]
+pub(super) fn leaves_of<L, Req>(
+    leaves: &mut L,
+    plan: &Plan,
+    mut request: Req,
+    deep: bool,
+) -> Result<(Vec<Leaf<L::Service, L::Request>>, Option<Instant>)>
+where
+    Req: Metadata,
+    L: Leaves<Req>,
+{
+    let carried = request.deadline().map(Deadline::instant);
+    let mut until = carried;
+    if let Some(within) = plan.within {
+        let ours = time::after(time::now(), within);
+        let sooner = carried.map_or(ours, |carried| carried.min(ours));
+        request.set_deadline(Deadline::at(sooner));
+        until = Some(sooner);
     }
+    if carried.is_some_and(|carried| Deadline::at(carried).is_over()) {
+        return Err(Error::new(Kind::Timeout, "the deadline has passed").unsent());
+    }
+    let leaves = leaves.leaves(request)?;
+    if leaves.is_empty() {
+        return Err(Error::new(Kind::Unavailable, "scatter: there are no leaves").unsent());
+    }
+    let (count, needed) = (leaves.len(), plan.require.needs(leaves.len()));
+    if needed > count && !deep {
+        let message = format!("scatter: {needed} leaves were needed, and there are {count}");
+        return Err(Error::new(Kind::Invalid, message).unsent());
+    }
+    Ok((leaves, until))
 }
 
 impl<L, G, Req> Service<Req> for Scatter<L, G>
@@ -82,12 +81,15 @@ where
 
     #[inline]
     fn call(&mut self, request: Req) -> Self::Future {
-        let (asking, refused) = match self.ask(request, G::DEEP, G::KEEPS) {
-            Ok(asking) => (Some(asking), None),
-            Err(error) => (None, Some(error)),
-        };
-        let state = Some(self.gather.begin());
-        Scattering { asking, refused, gather: self.gather.clone(), state }
+        let plan = self.handle.plan(&mut self.seen);
+        let (gather, state) = (self.gather.clone(), Some(self.gather.begin()));
+        // each is made where it is to stay
+        match leaves_of(&mut self.leaves, plan, request, G::DEEP) {
+            Ok((leaves, until)) => {
+                Scattering { asking: Some(Asking::new(leaves, plan, until, G::KEEPS)), refused: None, gather, state }
+            }
+            Err(error) => Scattering { asking: None, refused: Some(error), gather, state },
+        }
     }
 }
 

@@ -230,4 +230,31 @@ mod tests {
         let huge = Wakers::take(5_000);
         assert!(huge.get(4_999).is_some() && huge.woken(&mut (0..79)).is_none());
     }
+
+    #[derive(Default)]
+    struct Flag(AtomicU64);
+
+    impl Wake for Flag {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Relaxed);
+        }
+    }
+
+    #[test]
+    fn whoever_polled_last_is_woken_and_nobody_is_held_when_it_is_over() {
+        let flags = [Arc::new(Flag::default()), Arc::new(Flag::default())];
+        let woken = || flags.each_ref().map(|flag| flag.0.load(Relaxed));
+        let mut wakers = Wakers::take(9);
+        for (parent, times) in [(0, [1, 0]), (1, [1, 1]), (1, [1, 2]), (0, [2, 2])] {
+            wakers.register(&Waker::from(flags[parent].clone()));
+            wakers.woken(&mut (0..1));
+            wakers.get(3).unwrap().wake_by_ref();
+            wakers.get(8).unwrap().wake_by_ref();
+            assert_eq!(woken(), times, "once for all that are woken between two polls");
+        }
+        let stale = wakers.get(0).unwrap().clone();
+        drop(wakers);
+        stale.wake();
+        assert_eq!((woken(), flags.each_ref().map(Arc::strong_count)), ([2, 2], [1, 1]));
+    }
 }
