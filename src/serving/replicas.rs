@@ -244,6 +244,24 @@ impl<S, C, P> Replicas<S, C, P> {
         self.send(chosen, request)
     }
 
+    /// An attempt beyond the first.
+    #[cold]
+    fn send_elsewhere<Req>(&mut self, request: Req) -> Calling<S, Req, C>
+    where
+        S: Service<Req> + Clone,
+        C: Clone,
+        P: Picker<Req>,
+    {
+        let (Some(seen), Some(draw)) = (&self.seen, &mut self.draw) else { return self.send(None, request) };
+        match choose(&self.picker, seen, &request, draw) {
+            Some((endpoint, choice)) if endpoint.cell.is_out() => {
+                let chosen = tried_out(&self.picker, seen, &request, draw, choice);
+                self.send_seldom(chosen, request)
+            }
+            chosen => self.send(chosen, request),
+        }
+    }
+
     /// Why no endpoint was chosen.
     #[cold]
     fn nobody(&self) -> Error {
@@ -282,8 +300,7 @@ fn choose<'a, S, Req: ?Sized, P: Picker<Req>>(
         false => picker.choose(&among, request, draw)?,
         true => elsewhere(&among, |among| picker.choose(among, request, draw))?,
     };
-    let endpoint = set.list.get(choice.place)?;
-    Some((endpoint, choice))
+    Some((set.list.get(choice.place)?, choice))
 }
 
 /// Of a choice that fell on an endpoint that is out: what is called instead, or to see whether it comes back.
@@ -368,7 +385,12 @@ where
             self.refresh();
         }
         let (Some(seen), Some(draw)) = (&self.seen, &mut self.draw) else { return self.send(None, request) };
-        match choose(&self.picker, seen, &request, draw) {
+        if attempt::any_tried() {
+            return self.send_elsewhere(request);
+        }
+        let among = Among::new(seen);
+        let choice = self.picker.choose(&among, &request, draw);
+        match choice.and_then(|choice| Some((seen.list.get(choice.place)?, choice))) {
             Some((endpoint, choice)) if endpoint.cell.is_out() => {
                 let chosen = tried_out(&self.picker, seen, &request, draw, choice);
                 self.send_seldom(chosen, request)
