@@ -118,6 +118,7 @@ impl Watch {
     }
 
     /// Whether the outcome decides whether an endpoint comes back.
+    #[inline]
     pub(crate) fn is_probe(self) -> bool {
         match self {
             Watch::Probe(_) | Watch::TimedProbe(..) => true,
@@ -147,7 +148,13 @@ pub struct Lease {
 impl Lease {
     #[inline(always)]
     pub(crate) fn new(cell: &Arc<Cell>, watch: Watch) -> Self {
-        Lease { cell: Some(cell.clone()), watch }
+        Lease::of(cell.clone(), watch)
+    }
+
+    /// By a reference that is counted already.
+    #[inline(always)]
+    pub(crate) fn of(counted: Arc<Cell>, watch: Watch) -> Self {
+        Lease { cell: Some(counted), watch }
     }
 
     /// Of no endpoint: for a call that found none.
@@ -262,8 +269,9 @@ impl Count {
 }
 
 #[cold]
-fn lease(cell: Arc<Cell>) -> Lease {
-    Lease { watch: Watch::least(&cell), cell: Some(cell) }
+fn lease(counted: Arc<Cell>) -> Lease {
+    let watch = Watch::least(&counted);
+    Lease::of(counted, watch)
 }
 
 impl Drop for Count {

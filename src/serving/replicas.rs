@@ -222,10 +222,17 @@ impl<S, C, P> Replicas<S, C, P> {
         C: Clone,
     {
         match chosen {
-            Some((endpoint, choice)) => {
+            Some((endpoint, choice)) if choice.watch.is_probe() => {
                 let lease = Lease::new(&endpoint.cell, choice.watch); // before foreign code runs, as in `pick_for`
                 attempt::note_tried(endpoint.cell.key());
                 let call = OnCall::new(endpoint.service.clone(), request);
+                Calling { lease, state: State::Found { call }, classify: self.classify.clone() }
+            }
+            Some((endpoint, choice)) => {
+                let counted = endpoint.cell.clone();
+                attempt::note_tried(endpoint.cell.key());
+                let call = OnCall::new(endpoint.service.clone(), request);
+                let lease = Lease::of(counted, choice.watch); // made where it is to stay
                 Calling { lease, state: State::Found { call }, classify: self.classify.clone() }
             }
             None => {
