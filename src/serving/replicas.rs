@@ -4,7 +4,6 @@ use super::{
     Among, Choice, Draw, Endpoints, Lease, LeastPending, Picker, Status,
     affinity::Told,
     eject::Explanation,
-    ejecting::on_trial,
     snapshot::{Endpoint, Snapshot},
 };
 use crate::{
@@ -19,9 +18,11 @@ use std::{
 use tower::Service;
 
 mod calling;
+mod choosing;
 
 pub use calling::Calling;
 use calling::State;
+use choosing::{choose, tried_out};
 
 /// Equal endpoints behind one service: every call goes to the less loaded of two drawn at random, or by another
 /// [`Picker`].
@@ -293,47 +294,6 @@ impl<S, C, P> Replicas<S, C, P> {
             None => error,
         }
     }
-}
-
-#[inline(always)]
-fn choose<'a, S, Req: ?Sized, P: Picker<Req>>(
-    picker: &P,
-    set: &'a Snapshot<S>,
-    request: &Req,
-    draw: &mut Draw,
-) -> Option<(&'a Endpoint<S>, Choice)> {
-    let among = Among::new(set);
-    let choice = match attempt::any_tried() {
-        false => picker.choose(&among, request, draw)?,
-        true => elsewhere(&among, |among| picker.choose(among, request, draw))?,
-    };
-    Some((set.list.get(choice.place)?, choice))
-}
-
-/// Of a choice that fell on an endpoint that is out: what is called instead, or to see whether it comes back.
-#[cold]
-fn tried_out<'a, S, Req: ?Sized, P: Picker<Req>>(
-    picker: &P,
-    set: &'a Snapshot<S>,
-    request: &Req,
-    draw: &mut Draw,
-    choice: Choice,
-) -> Option<(&'a Endpoint<S>, Choice)> {
-    let among = Among::new(set);
-    let choice = match attempt::any_tried() {
-        false => on_trial(picker, &among, request, draw, choice)?,
-        true => elsewhere(&among, |among| on_trial(picker, among, request, draw, choice))?,
-    };
-    Some((set.list.get(choice.place)?, choice))
-}
-
-/// Of an attempt beyond the first: what is chosen among the endpoints that none went to before; where that is nothing,
-/// among all.
-#[cold]
-fn elsewhere<S>(among: &Among<'_, S>, mut choose: impl FnMut(&Among<'_, S>) -> Option<Choice>) -> Option<Choice> {
-    let list = &among.snapshot.list;
-    let fresh = |place: usize| list.get(place).is_some_and(|endpoint| !attempt::tried(endpoint.cell.key()));
-    among.only(&fresh, &mut choose).or_else(|| choose(among))
 }
 
 /// An endpoint that was chosen: [`Replicas::pick`].
