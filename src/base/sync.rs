@@ -31,14 +31,32 @@ mod lock {
             f.debug_tuple("Lock").field(&*self.lock()).finish()
         }
     }
+
+    /// What many may look at or one may change, and nobody waits for: who finds it taken is told so. So foreign code may run
+    /// while it is looked at.
+    pub struct TryLock<T>(pub(super) imp::RwLock<T>);
+
+    impl<T> TryLock<T> {
+        /// To look at; none while it is being changed.
+        #[inline]
+        pub fn look(&self) -> Option<imp::RwLockReadGuard<'_, T>> {
+            self.0.try_read().ok()
+        }
+
+        /// To change; none while anybody else looks at it or changes it, and for ever after a panic in a change.
+        #[inline]
+        pub fn change(&self) -> Option<imp::RwLockWriteGuard<'_, T>> {
+            self.0.try_write().ok()
+        }
+    }
 }
 
-pub use lock::{Guard, Lock};
+pub use lock::{Guard, Lock, TryLock};
 
 #[cfg(not(seedpod_loom))]
 #[expect(clippy::disallowed_types, reason = "it belongs to the wrapper")]
 mod new {
-    use super::{Lock, imp};
+    use super::{Lock, TryLock, imp};
 
     impl<T> Lock<T> {
         /// A lock around this value.
@@ -46,16 +64,30 @@ mod new {
             Lock(imp::Mutex::new(value))
         }
     }
+
+    impl<T> TryLock<T> {
+        /// This value, which nobody looks at yet.
+        pub const fn new(value: T) -> Self {
+            TryLock(imp::RwLock::new(value))
+        }
+    }
 }
 
 #[cfg(seedpod_loom)]
 mod new {
-    use super::{Lock, imp};
+    use super::{Lock, TryLock, imp};
 
     impl<T> Lock<T> {
         /// A lock around this value. Not constant: loom counts it among the objects of a run.
         pub fn new(value: T) -> Self {
             Lock(imp::Mutex::new(value))
+        }
+    }
+
+    impl<T> TryLock<T> {
+        /// This value, which nobody looks at yet. Not constant, as above.
+        pub fn new(value: T) -> Self {
+            TryLock(imp::RwLock::new(value))
         }
     }
 }

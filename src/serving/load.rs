@@ -118,6 +118,7 @@ impl Watch {
     }
 
     /// Whether the outcome decides whether an endpoint comes back.
+    #[inline]
     pub(crate) fn is_probe(self) -> bool {
         match self {
             Watch::Probe(_) | Watch::TimedProbe(..) => true,
@@ -147,17 +148,18 @@ pub struct Lease {
 impl Lease {
     #[inline(always)]
     pub(crate) fn new(cell: &Arc<Cell>, watch: Watch) -> Self {
-        Lease { cell: Some(cell.clone()), watch }
+        Lease::of(cell.clone(), watch)
+    }
+
+    /// By a reference that is counted already.
+    #[inline(always)]
+    pub(crate) fn of(counted: Arc<Cell>, watch: Watch) -> Self {
+        Lease { cell: Some(counted), watch }
     }
 
     /// Of no endpoint: for a call that found none.
     pub(crate) fn none() -> Self {
         Lease { cell: None, watch: Watch::Nothing }
-    }
-
-    /// Another one of the same endpoint.
-    pub(crate) fn again(&self) -> Self {
-        self.cell.as_ref().map_or_else(Lease::none, |cell| Lease::new(cell, Watch::least(cell)))
     }
 
     /// The endpoint's key.
@@ -221,6 +223,63 @@ impl Drop for Lease {
 impl fmt::Debug for Lease {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Lease({})", self.key())
+    }
+}
+
+/// A [`Lease`] of one word, for picks that are looked at for as little as their endpoint can do with.
+pub(crate) struct Count(Option<Arc<Cell>>);
+
+impl Count {
+    #[inline(always)]
+    pub(crate) fn new(cell: &Arc<Cell>) -> Self {
+        Count(Some(cell.clone()))
+    }
+
+    #[inline(always)]
+    pub(crate) fn cell(&self) -> Option<&Arc<Cell>> {
+        self.0.as_ref()
+    }
+
+    /// Another pick of the same endpoint.
+    pub(crate) fn again(&self) -> Lease {
+        self.0.as_ref().map_or_else(Lease::none, |cell| Lease::new(cell, Watch::least(cell)))
+    }
+
+    /// It went well.
+    #[inline(always)]
+    pub(crate) fn succeed(&mut self) {
+        match self.0.take() {
+            Some(cell) if cell.is_watched() => lease(cell).settle(Outcome::Success),
+            _ => {}
+        }
+    }
+
+    /// Ends it with what became of it.
+    #[cold]
+    pub(crate) fn settle(&mut self, outcome: Outcome) {
+        if let Some(cell) = self.0.take() {
+            lease(cell).settle(outcome);
+        }
+    }
+
+    #[cold]
+    fn dropped(&mut self) {
+        drop(self.0.take().map(lease));
+    }
+}
+
+#[cold]
+fn lease(counted: Arc<Cell>) -> Lease {
+    let watch = Watch::least(&counted);
+    Lease::of(counted, watch)
+}
+
+impl Drop for Count {
+    #[inline(always)]
+    fn drop(&mut self) {
+        if self.0.is_some() {
+            self.dropped();
+        }
     }
 }
 

@@ -4,7 +4,6 @@ use super::{
     Among, Choice, Draw, Endpoints, Lease, LeastPending, Picker, Status,
     affinity::Told,
     eject::Explanation,
-    ejecting::on_trial,
     snapshot::{Endpoint, Snapshot},
 };
 use crate::{
@@ -19,9 +18,11 @@ use std::{
 use tower::Service;
 
 mod calling;
+mod choosing;
 
 pub use calling::Calling;
 use calling::State;
+use choosing::{choose, tried_out};
 
 /// Equal endpoints behind one service: every call goes to the less loaded of two drawn at random, or by another
 /// [`Picker`].
@@ -222,10 +223,17 @@ impl<S, C, P> Replicas<S, C, P> {
         C: Clone,
     {
         match chosen {
-            Some((endpoint, choice)) => {
+            Some((endpoint, choice)) if choice.watch.is_probe() => {
                 let lease = Lease::new(&endpoint.cell, choice.watch); // before foreign code runs, as in `pick_for`
                 attempt::note_tried(endpoint.cell.key());
                 let call = OnCall::new(endpoint.service.clone(), request);
+                Calling { lease, state: State::Found { call }, classify: self.classify.clone() }
+            }
+            Some((endpoint, choice)) => {
+                let counted = endpoint.cell.clone();
+                attempt::note_tried(endpoint.cell.key());
+                let call = OnCall::new(endpoint.service.clone(), request);
+                let lease = Lease::of(counted, choice.watch); // made where it is to stay
                 Calling { lease, state: State::Found { call }, classify: self.classify.clone() }
             }
             None => {
@@ -242,6 +250,24 @@ impl<S, C, P> Replicas<S, C, P> {
         C: Clone,
     {
         self.send(chosen, request)
+    }
+
+    /// An attempt beyond the first.
+    #[cold]
+    fn send_elsewhere<Req>(&mut self, request: Req) -> Calling<S, Req, C>
+    where
+        S: Service<Req> + Clone,
+        C: Clone,
+        P: Picker<Req>,
+    {
+        let (Some(seen), Some(draw)) = (&self.seen, &mut self.draw) else { return self.send(None, request) };
+        match choose(&self.picker, seen, &request, draw) {
+            Some((endpoint, choice)) if endpoint.cell.is_out() => {
+                let chosen = tried_out(&self.picker, seen, &request, draw, choice);
+                self.send_seldom(chosen, request)
+            }
+            chosen => self.send(chosen, request),
+        }
     }
 
     /// Why no endpoint was chosen.
@@ -268,48 +294,6 @@ impl<S, C, P> Replicas<S, C, P> {
             None => error,
         }
     }
-}
-
-#[inline(always)]
-fn choose<'a, S, Req: ?Sized, P: Picker<Req>>(
-    picker: &P,
-    set: &'a Snapshot<S>,
-    request: &Req,
-    draw: &mut Draw,
-) -> Option<(&'a Endpoint<S>, Choice)> {
-    let among = Among::new(set);
-    let choice = match attempt::any_tried() {
-        false => picker.choose(&among, request, draw)?,
-        true => elsewhere(&among, |among| picker.choose(among, request, draw))?,
-    };
-    let endpoint = set.list.get(choice.place)?;
-    Some((endpoint, choice))
-}
-
-/// Of a choice that fell on an endpoint that is out: what is called instead, or to see whether it comes back.
-#[cold]
-fn tried_out<'a, S, Req: ?Sized, P: Picker<Req>>(
-    picker: &P,
-    set: &'a Snapshot<S>,
-    request: &Req,
-    draw: &mut Draw,
-    choice: Choice,
-) -> Option<(&'a Endpoint<S>, Choice)> {
-    let among = Among::new(set);
-    let choice = match attempt::any_tried() {
-        false => on_trial(picker, &among, request, draw, choice)?,
-        true => elsewhere(&among, |among| on_trial(picker, among, request, draw, choice))?,
-    };
-    Some((set.list.get(choice.place)?, choice))
-}
-
-/// Of an attempt beyond the first: what is chosen among the endpoints that none went to before; where that is nothing,
-/// among all.
-#[cold]
-fn elsewhere<S>(among: &Among<'_, S>, mut choose: impl FnMut(&Among<'_, S>) -> Option<Choice>) -> Option<Choice> {
-    let list = &among.snapshot.list;
-    let fresh = |place: usize| list.get(place).is_some_and(|endpoint| !attempt::tried(endpoint.cell.key()));
-    among.only(&fresh, &mut choose).or_else(|| choose(among))
 }
 
 /// An endpoint that was chosen: [`Replicas::pick`].
@@ -368,7 +352,12 @@ where
             self.refresh();
         }
         let (Some(seen), Some(draw)) = (&self.seen, &mut self.draw) else { return self.send(None, request) };
-        match choose(&self.picker, seen, &request, draw) {
+        if attempt::any_tried() {
+            return self.send_elsewhere(request);
+        }
+        let among = Among::new(seen);
+        let choice = self.picker.choose(&among, &request, draw);
+        match choice.and_then(|choice| Some((seen.list.get(choice.place)?, choice))) {
             Some((endpoint, choice)) if endpoint.cell.is_out() => {
                 let chosen = tried_out(&self.picker, seen, &request, draw, choice);
                 self.send_seldom(chosen, request)

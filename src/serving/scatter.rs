@@ -1,19 +1,8 @@
 //! One request to many services, and one answer of theirs.
 
 use super::Endpoints;
-use crate::{
-    base::{BoxError, Deadline, Error, Kind, Result, time},
-    layer::Metadata,
-};
-use std::{
-    fmt,
-    future::Future,
-    ops::ControlFlow,
-    pin::Pin,
-    sync::Arc,
-    task::{Context, Poll, ready},
-    time::Duration,
-};
+use crate::{base::BoxError, layer::Metadata};
+use std::{fmt, ops::ControlFlow, sync::Arc, time::Duration};
 use tower::Service;
 
 mod answers;
@@ -24,7 +13,9 @@ mod gather;
 mod hedges;
 mod leaves;
 mod require;
+mod scattering;
 mod settings;
+mod sink;
 mod slab;
 mod streaming;
 mod wakers;
@@ -34,10 +25,12 @@ pub use gather::{Collect, Fold, Gather, Together, Tree};
 pub use hedges::{Hedging, Tied};
 pub use leaves::{Leaf, Leaves, Parts};
 pub use require::{Coverage, Require};
+pub use scattering::Scattering;
 pub use settings::ScatterHandle;
 pub use streaming::Streaming;
 
-use asking::{Asking, End, Sink};
+use asking::Asking;
+use scattering::leaves_of;
 use settings::Seen;
 
 /// Sends a request to many services at once, its leaves, and makes one answer of theirs.
@@ -277,40 +270,9 @@ impl<L, G> Scatter<L, G> {
         <L::Service as Service<L::Request>>::Error: Into<BoxError> + 'static,
         L::Request: Metadata,
     {
-        Streaming::new(self.ask(request, false, true))
-    }
-
-    #[inline(always)]
-    fn ask<Req, K>(&mut self, mut request: Req, deep: bool, keeps: bool) -> Result<Asking<L::Service, L::Request, K>>
-    where
-        Req: Metadata,
-        L: Leaves<Req>,
-        L::Service: Clone,
-        <L::Service as Service<L::Request>>::Error: Into<BoxError> + 'static,
-        L::Request: Metadata,
-    {
         let plan = self.handle.plan(&mut self.seen);
-        let carried = request.deadline().map(Deadline::instant);
-        let mut until = carried;
-        if let Some(within) = plan.within {
-            let ours = time::after(time::now(), within);
-            let sooner = carried.map_or(ours, |carried| carried.min(ours));
-            request.set_deadline(Deadline::at(sooner));
-            until = Some(sooner);
-        }
-        if carried.is_some_and(|carried| Deadline::at(carried).is_over()) {
-            return Err(Error::new(Kind::Timeout, "the deadline has passed").unsent());
-        }
-        let leaves = self.leaves.leaves(request)?;
-        if leaves.is_empty() {
-            return Err(Error::new(Kind::Unavailable, "scatter: there are no leaves").unsent());
-        }
-        let (count, needed) = (leaves.len(), plan.require.needs(leaves.len()));
-        if needed > count && !deep {
-            let message = format!("scatter: {needed} leaves were needed, and there are {count}");
-            return Err(Error::new(Kind::Invalid, message).unsent());
-        }
-        Ok(Asking::new(leaves, plan, until, keeps))
+        let leaves = leaves_of(&mut self.leaves, plan, request, false);
+        Streaming::new(leaves.map(|(leaves, until)| Asking::new(leaves, plan, until, true)))
     }
 }
 
@@ -342,102 +304,6 @@ impl<L: Clone, G: Clone> Clone for Scatter<L, G> {
 impl<L, G> fmt::Debug for Scatter<L, G> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.handle.fmt(f)
-    }
-}
-
-impl<L, G, Req> Service<Req> for Scatter<L, G>
-where
-    Req: Metadata,
-    L: Leaves<Req>,
-    L::Service: Clone,
-    <L::Service as Service<L::Request>>::Error: Into<BoxError> + 'static,
-    L::Request: Metadata,
-    G: Gather<<L::Service as Service<L::Request>>::Response> + Clone,
-{
-    type Response = G::Output;
-    type Error = Error;
-    type Future = Scattering<L::Service, L::Request, G>;
-
-    #[inline]
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result> {
-        Poll::Ready(Ok(()))
-    }
-
-    #[inline]
-    fn call(&mut self, request: Req) -> Self::Future {
-        let (asking, refused) = match self.ask(request, G::DEEP, G::KEEPS) {
-            Ok(asking) => (Some(asking), None),
-            Err(error) => (None, Some(error)),
-        };
-        let state = Some(self.gather.begin());
-        Scattering { asking, refused, gather: self.gather.clone(), state }
-    }
-}
-
-/// The future of [`Scatter`].
-#[must_use = "futures do nothing unless polled"]
-pub struct Scattering<S: Service<R>, R, G: Gather<S::Response>> {
-    asking: Option<Asking<S, R, G::Kept>>,
-    refused: Option<Error>,
-    gather: G,
-    state: Option<G::State>,
-}
-
-/// What is pinned is in boxes of its own.
-impl<S: Service<R>, R, G: Gather<S::Response>> Unpin for Scattering<S, R, G> {}
-
-/// Hands what comes to the gather.
-struct Gathering<'a, T, G: Gather<T>> {
-    gather: &'a G,
-    state: &'a mut G::State,
-}
-
-impl<T, G: Gather<T>> Sink<T> for Gathering<'_, T, G> {
-    type Kept = G::Kept;
-
-    const DEEP: bool = G::DEEP;
-    const KEEPS: bool = G::KEEPS;
-
-    #[inline(always)]
-    fn answered(&mut self, name: &Arc<str>, answer: T) -> (Tally, ControlFlow<G::Kept, G::Kept>) {
-        (self.gather.tally(&answer), self.gather.take(self.state, name, answer))
-    }
-
-    fn failed(&mut self, _: &Arc<str>, error: &Error) -> Tally {
-        self.gather.lost(error)
-    }
-}
-
-impl<S, R, G> Future for Scattering<S, R, G>
-where
-    S: Service<R> + Clone,
-    S::Error: Into<BoxError> + 'static,
-    R: Metadata,
-    G: Gather<S::Response>,
-{
-    type Output = Result<G::Output>;
-
-    #[inline]
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let this = self.get_mut();
-        let (Some(asking), Some(state)) = (this.asking.as_mut(), this.state.as_mut()) else {
-            return this.refused.take().map_or(Poll::Pending, |error| Poll::Ready(Err(error)));
-        };
-        let mut gathering = Gathering { gather: &this.gather, state };
-        let end = ready!(asking.poll(cx, &mut gathering));
-        let answers = asking.close::<Gathering<'_, S::Response, G>>(end);
-        let result = match (end, this.state.take()) {
-            (End::Done, Some(state)) => Ok(this.gather.finish(state, answers)),
-            (end, _) => Err(asking.error::<Gathering<'_, S::Response, G>>(end, &answers)),
-        };
-        this.asking = None;
-        Poll::Ready(result)
-    }
-}
-
-impl<S: Service<R>, R, G: Gather<S::Response>> fmt::Debug for Scattering<S, R, G> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Scattering").field("over", &self.asking.is_none()).finish_non_exhaustive()
     }
 }
 

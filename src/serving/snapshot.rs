@@ -21,6 +21,8 @@ pub(crate) struct Snapshot<S> {
     pub(crate) sampling: Sampling,
     /// Of each in the list, at the same place.
     pub(crate) about: Box<[Arc<About>]>,
+    /// All may be used: none drains, is not ready by its attributes or has no weight.
+    pub(crate) whole: bool,
     pub(crate) warm: Option<SlowStart>,
     /// When the set began: what its cells count time from.
     pub(crate) epoch: Instant,
@@ -85,6 +87,7 @@ impl<S> Snapshot<S> {
             version: 0,
             id: part::fresh(),
             list: list.into(),
+            whole: weights.iter().all(|weight| *weight > 0),
             sampling: Sampling::new(&weights),
             about: about.into(),
             warm,

@@ -20,18 +20,21 @@ pub struct LeastPending;
 impl<Req: ?Sized> Picker<Req> for LeastPending {
     #[inline(always)]
     fn choose<S>(&self, among: &Among<'_, S>, _: &Req, draw: &mut Draw) -> Option<Choice> {
-        let (a, b) = match among.two_at_once(draw) {
-            Ok(two) => two,
-            Err(drawn) => return weighted(among, draw, drawn),
+        let (place, watched) = match among.two_at_once(draw) {
+            Ok((a, b)) => {
+                let (first, second) = (among.snapshot.list.get(a)?, among.snapshot.list.get(b)?);
+                let (place, endpoint) =
+                    if better(&first.cell, &second.cell, time::now) { (a, first) } else { (b, second) };
+                (place, endpoint.cell.is_watched())
+            }
+            Err(drawn) => (weighted(among, draw, drawn)?, true),
         };
-        let (first, second) = (among.snapshot.list.get(a)?, among.snapshot.list.get(b)?);
-        let (place, endpoint) = if better(&first.cell, &second.cell, time::now) { (a, first) } else { (b, second) };
-        Some(Choice { place, watch: Watch::least(&endpoint.cell) })
+        Some(Choice { place, watch: if watched { Watch::Answer } else { Watch::Nothing } })
     }
 }
 
 #[inline(never)]
-fn weighted<S>(among: &Among<'_, S>, draw: &mut Draw, drawn: Option<(usize, usize)>) -> Option<Choice> {
+fn weighted<S>(among: &Among<'_, S>, draw: &mut Draw, drawn: Option<(usize, usize)>) -> Option<usize> {
     let (a, b) = among.two_of_few(draw, drawn)?;
     let (first, second) = (&among.snapshot.list.get(a)?.cell, &among.snapshot.list.get(b)?.cell);
     let (heavy, light) = match among.sampling.is_even() {
@@ -44,5 +47,5 @@ fn weighted<S>(among: &Among<'_, S>, draw: &mut Draw, drawn: Option<(usize, usiz
         _ if u64::from(Cell::pending(first)) * light <= u64::from(Cell::pending(second)) * heavy => a,
         _ => b,
     };
-    Some(Choice::of(place))
+    Some(place)
 }

@@ -1,6 +1,6 @@
 //! One attempt at a leaf: the first one where the leaf stands, a second one by itself.
 
-use super::leaves::Leaf;
+use super::leaves::{Leaf, Who};
 use crate::{
     base::{BoxError, Error, Kind, Outcome, Result},
     layer::on_call::OnCall,
@@ -29,7 +29,11 @@ impl<S: Service<R>, R> Call<S, R> {
     where
         S: Clone,
     {
-        Some(Call { lease: leaf.lease.again(), call: OnCall::new(leaf.service.clone()?, request) })
+        let lease = match &leaf.who {
+            Who::Counted(count) => count.again(),
+            Who::Named(_) => Lease::none(),
+        };
+        Some(Call { lease, call: OnCall::new(leaf.service.clone()?, request) })
     }
 
     /// Whether it has still to become ready for the call.
@@ -101,18 +105,10 @@ fn adopt<E: Into<BoxError> + 'static>(error: E) -> Error {
     Error::adopt(error, Kind::Failed)
 }
 
-/// The first attempt at a leaf has failed.
-#[cold]
-pub(super) fn settle<S, R>(leaf: &mut Leaf<S, R>, error: &Error) {
-    leaf.keep_name();
-    leaf.lease.settle(Outcome::of(error));
-}
-
 /// Gives up the first attempt at a leaf.
 pub(super) fn give_up<S: Service<R>, R>(leaf: &mut Leaf<S, R>, mut slot: Pin<&mut Option<S::Future>>) {
     slot.set(None);
     // a service that waits to become ready may hold a place in a line
     (leaf.service, leaf.request) = (None, None);
-    leaf.keep_name();
-    leaf.lease = Lease::none();
+    leaf.drop_count();
 }

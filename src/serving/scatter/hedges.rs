@@ -5,7 +5,7 @@ use super::{
     leaves::Leaf,
 };
 use crate::{
-    base::{BoxError, Error, Result, time, time::Instant},
+    base::{BoxError, Error, Outcome, Result, time, time::Instant},
     layer::{
         Budget, HedgeLayer, Metadata,
         attempt::{self, Tried},
@@ -194,7 +194,7 @@ where
             record(hedging, &result, spare.start, now);
             match (result, spare.second.is_some()) {
                 (Err(error), true) => {
-                    call::settle(leaf, &error);
+                    leaf.fail(Outcome::of(&error));
                     spare.failed = Some(error);
                 }
                 (result, _) => return Poll::Ready(spare.end(hedging, result, now)),

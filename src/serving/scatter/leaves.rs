@@ -1,8 +1,8 @@
 //! Whom a request goes to, and what each of them gets.
 
-use super::super::{Endpoints, Lease, cell::state, load::Watch, snapshot::Endpoint};
+use super::super::{Endpoints, cell::state, load::Count, snapshot::Endpoint};
 use crate::{
-    base::{Error, Kind, Result, sync::Lock},
+    base::{Error, Kind, Outcome, Result, sync::Lock},
     layer::Metadata,
 };
 use std::{fmt, sync::Arc};
@@ -14,9 +14,7 @@ use tower::Service;
 #[derive(Debug)]
 #[must_use]
 pub struct Leaf<S, Req> {
-    /// None where it is that of the lease.
-    pub(super) name: Option<Arc<str>>,
-    pub(super) lease: Lease,
+    pub(super) who: Who,
     /// None where it is known not to answer.
     pub(super) service: Option<S>,
     /// Taken by the call.
@@ -24,18 +22,40 @@ pub struct Leaf<S, Req> {
     pub(super) error: Option<Error>,
 }
 
+/// What a leaf goes by.
+pub(super) enum Who {
+    /// A name of its own, counted nowhere any more.
+    Named(Arc<str>),
+    /// The endpoint in whose load it is counted.
+    Counted(Count),
+}
+
+impl Who {
+    #[inline(always)]
+    fn name(&self) -> Option<&Arc<str>> {
+        match self {
+            Who::Named(name) => Some(name),
+            Who::Counted(count) => Some(count.cell()?.key()),
+        }
+    }
+}
+
+impl fmt::Debug for Who {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.name().fmt(f)
+    }
+}
+
 impl<S, Req> Leaf<S, Req> {
     /// A leaf of this name: the service, which need not be ready, and what it is asked.
     #[inline]
     pub fn new(name: impl Into<Arc<str>>, service: S, request: Req) -> Self {
-        let (name, lease) = (Some(name.into()), Lease::none());
-        Leaf { name, lease, service: Some(service), request: Some(request), error: None }
+        Leaf { who: Who::Named(name.into()), service: Some(service), request: Some(request), error: None }
     }
 
     /// A leaf that is known not to answer. It counts as one that failed.
     pub fn failed(name: impl Into<Arc<str>>, error: Error) -> Self {
-        let name = Some(name.into());
-        Leaf { name, lease: Lease::none(), service: None, request: None, error: Some(error) }
+        Leaf { who: Who::Named(name.into()), service: None, request: None, error: Some(error) }
     }
 
     /// The leaf's name.
@@ -47,15 +67,40 @@ impl<S, Req> Leaf<S, Req> {
         self.request.as_mut()
     }
 
+    /// None once it has ended and nobody has [kept](Self::keep_name) the name.
     #[inline(always)]
     pub(super) fn shared_name(&self) -> Option<&Arc<str>> {
-        self.name.as_ref().or_else(|| Some(self.lease.cell()?.key()))
+        self.who.name()
     }
 
-    /// The name is its own from now on: the lease is about to end.
-    pub(super) fn keep_name(&mut self) {
-        if self.name.is_none() {
-            self.name = self.shared_name().cloned();
+    /// It has answered: its load is given back. `keeps_name`: it is known under its name from now on.
+    #[inline(always)]
+    pub(super) fn succeed(&mut self, keeps_name: bool) {
+        if let Who::Counted(count) = &mut self.who {
+            let name = if keeps_name { count.cell().map(|cell| cell.key().clone()) } else { None };
+            count.succeed();
+            if let Some(name) = name {
+                self.who = Who::Named(name);
+            }
+        }
+    }
+
+    /// It has failed: its load is given back with this outcome, and it is known under its name.
+    #[cold]
+    pub(super) fn fail(&mut self, outcome: Outcome) {
+        let name = self.shared_name().cloned();
+        if let Who::Counted(count) = &mut self.who {
+            count.settle(outcome);
+        }
+        if let Some(name) = name {
+            self.who = Who::Named(name);
+        }
+    }
+
+    /// Its load is given back, with what [the drop says](crate::layer::attempt::dropped).
+    pub(super) fn drop_count(&mut self) {
+        if let Some(name) = self.shared_name().cloned() {
+            self.who = Who::Named(name);
         }
     }
 }
@@ -64,18 +109,32 @@ impl<S: Clone, Req: Metadata> Leaf<S, Req> {
     /// A leaf that is an endpoint of a set, and counted there. One that is not ready has failed and is not asked.
     pub(in super::super) fn of(endpoint: &Endpoint<S>, ready: bool, request: &Req) -> Result<Self> {
         if !ready {
-            let name = endpoint.cell.key().clone();
-            return Ok(Leaf::failed(name, Error::new(Kind::Unavailable, "it is not ready").unsent()));
+            return Ok(Leaf::unready(endpoint));
         }
-        let once = || Error::new(Kind::Invalid, "scatter: this request cannot be sent to several").unsent();
-        Ok(Leaf {
-            name: None,
-            lease: Lease::new(&endpoint.cell, Watch::least(&endpoint.cell)),
-            service: Some(endpoint.service.clone()),
-            request: Some(request.repeat().ok_or_else(once)?),
-            error: None,
-        })
+        let leaf = Leaf::ready(endpoint, request);
+        if leaf.request.is_some() { Ok(leaf) } else { Err(only_once()) }
     }
+
+    /// It has no request where that cannot be made again.
+    #[inline(always)]
+    fn ready(endpoint: &Endpoint<S>, request: &Req) -> Self {
+        Leaf {
+            who: Who::Counted(Count::new(&endpoint.cell)),
+            service: Some(endpoint.service.clone()),
+            request: request.repeat(),
+            error: None,
+        }
+    }
+
+    #[cold]
+    fn unready(endpoint: &Endpoint<S>) -> Self {
+        Leaf::failed(endpoint.cell.key().clone(), Error::new(Kind::Unavailable, "it is not ready").unsent())
+    }
+}
+
+#[cold]
+fn only_once() -> Error {
+    Error::new(Kind::Invalid, "scatter: this request cannot be sent to several").unsent()
 }
 
 /// Says for each request whom it goes to.
@@ -134,15 +193,28 @@ where
     type Service = S;
     type Request = Req;
 
+    #[inline]
     fn leaves(&mut self, request: Req) -> Result<Vec<Leaf<S, Req>>> {
         let current = self.current();
         let mut leaves = Vec::with_capacity(current.list.len());
-        for (endpoint, about) in current.list.iter().zip(&current.about) {
-            if about.draining || about.attributes.weight == 0 {
-                continue;
+        let is_ready = |endpoint: &Endpoint<S>| endpoint.cell.state() & state::UNREADY == 0;
+        if current.whole && current.list.iter().all(is_ready) {
+            let mut sound = true;
+            leaves.extend(current.list.iter().map(|endpoint| {
+                let leaf = Leaf::ready(endpoint, &request);
+                sound &= leaf.request.is_some();
+                leaf
+            }));
+            if !sound {
+                return Err(only_once());
             }
-            let ready = about.attributes.ready && endpoint.cell.state() & state::UNREADY == 0;
-            leaves.push(Leaf::of(endpoint, ready, &request)?);
+        } else {
+            for (endpoint, about) in current.list.iter().zip(&current.about) {
+                if about.draining || about.attributes.weight == 0 {
+                    continue;
+                }
+                leaves.push(Leaf::of(endpoint, about.attributes.ready && is_ready(endpoint), &request)?);
+            }
         }
         if leaves.is_empty() {
             return Err(Error::new(Kind::Unavailable, "it has no endpoints").at(self.name_shared()).unsent());

@@ -61,7 +61,9 @@ impl<F, T: Node<F>> Node<F> for Pair<T> {
     #[inline(always)]
     fn at(self: Pin<&mut Self>, place: usize) -> Pin<&mut Option<F>> {
         let this = self.project();
-        if place & T::LEAVES == 0 { this.a.at(place) } else { this.b.at(place) }
+        // chosen before going on: a choice of addresses, and no branch that depends on which leaf comes next
+        let half = if place & T::LEAVES == 0 { this.a } else { this.b };
+        half.at(place)
     }
 }
 

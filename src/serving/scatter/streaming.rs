@@ -2,7 +2,8 @@
 
 use super::{
     answers::{Answer, Reply, Tally},
-    asking::{Asking, End, Sink},
+    asking::Asking,
+    sink::{End, Sink},
 };
 use crate::{
     base::{BoxError, Error, Result},

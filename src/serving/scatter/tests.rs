@@ -1,16 +1,22 @@
-//! The pattern, with time paused; the engine below it and second attempts in files of their own.
+//! The pattern, with time paused: when it is decided, and what is refused.
 
 mod engine;
+mod progress;
 mod second;
+mod whole;
 
 use super::*;
 use crate::{
-    base::{Outcome, Seed, sync::Lock, time::Instant},
+    base::{Deadline, Error, Kind, Outcome, Result, Seed, sync::Lock, time, time::Instant},
     layer::{Request, attempt},
     serving::Replicas,
 };
 use futures::{FutureExt, StreamExt};
-use std::collections::BTreeSet;
+use std::{
+    collections::BTreeSet,
+    future::Future,
+    task::{Context, Poll},
+};
 use tower::{ServiceExt, service_fn, util::BoxCloneSyncService};
 
 const MILLI: Duration = Duration::from_millis(1);
@@ -295,196 +301,6 @@ async fn who_drains_is_no_leaf_and_who_is_not_ready_has_failed() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn no_more_are_asked_at_once_than_was_said_and_all_are_asked_in_the_end() {
-    let (most, now) = (Arc::new(Lock::new((0_u32, 0_u32))), Duration::from_millis);
-    let endpoints = Endpoints::named("limited");
-    for number in 0..40_u64 {
-        let seen = most.clone();
-        endpoints.insert(
-            number.to_string(),
-            service_fn(move |_: Request<u32>| {
-                let seen = seen.clone();
-                async move {
-                    {
-                        let mut seen = seen.lock();
-                        seen.0 += 1;
-                        seen.1 = seen.1.max(seen.0);
-                    }
-                    if number % 3 > 0 {
-                        time::sleep(now(number % 7)).await;
-                    }
-                    seen.lock().0 -= 1;
-                    if number % 5 == 4 { Err(Error::from(Kind::Failed)) } else { Ok(()) }
-                }
-            }),
-        );
-    }
-    for limit in [0, 1, 3, 7, 39, 100] {
-        most.lock().1 = 0;
-        let mut scatter = Scatter::new(endpoints.clone()).require(Coverage::count(0)).at_once(limit);
-        let answers = scatter.call(request()).await.unwrap();
-        assert_eq!((answers.tally().answered, answers.tally().failed), (32, 8));
-        let seen = most.lock().1 as usize;
-        assert!(seen <= limit.max(1) && (seen == limit.max(1) || limit > 27), "{seen} of {limit}");
-    }
-}
-
-#[tokio::test(start_paused = true)]
-async fn the_others_are_asked_when_the_canary_has_answered_and_never_when_it_fails() {
-    let script = |first| [first, answers(2), answers(3), answers(4), answers(5), answers(6)];
-    let run = async |first: Does, log: &Log| {
-        let mut scatter = Scatter::new(set(&script(first), log)).require(Coverage::count(0)).canary(10 * MILLI);
-        let start = time::now();
-        let mut call = Box::pin(scatter.call(request()));
-        assert!(futures::poll!(call.as_mut()).is_pending());
-        assert_eq!(log.asked(), 1, "one at first");
-        (call.await, start.elapsed(), log.asked())
-    };
-    let (result, took, asked) = run(answers(4), &Log::default()).await;
-    assert_eq!((result.unwrap().tally().answered, asked), (6, 6));
-    assert!(took >= 10 * MILLI && took <= 12 * MILLI, "{took:?}");
-
-    let (result, _, asked) = run(fails(4), &Log::default()).await;
-    let error = result.unwrap_err();
-    assert_eq!((shortfall(&error).tally.to_string().as_str(), asked), ("0 of 6 answered, 1 failed, 5 not asked", 1));
-    assert_eq!(error.kind(), Kind::Unavailable);
-
-    let log = Log::default();
-    let (result, took, asked) = run(SILENT, &log).await;
-    let error = result.unwrap_err();
-    assert_eq!((shortfall(&error).tally.to_string().as_str(), asked), ("0 of 6 answered, 1 late, 5 not asked", 1));
-    assert!(error.is_timeout() && took >= 10 * MILLI && took <= 11 * MILLI, "{took:?}");
-    assert_eq!(log.count("dropped Failure"), 1);
-
-    // the first one cannot be asked: the second is the canary
-    let (log, endpoints) = (Log::default(), set(&script(answers(1)), &Log::default()));
-    endpoints.update(|changes| changes.clear());
-    for (number, does) in script(answers(1)).into_iter().enumerate() {
-        endpoints.insert(format!("leaf-{number}"), leaf(number, does, &log));
-    }
-    endpoints.set_ready("leaf-0", false);
-    let mut scatter = Scatter::new(endpoints).require(Coverage::count(5)).canary(10 * MILLI);
-    let mut call = Box::pin(scatter.call(request()));
-    assert!(futures::poll!(call.as_mut()).is_pending());
-    assert_eq!(*log.0.lock(), ["asked 1"]);
-    assert_eq!(call.await.unwrap().tally().to_string(), "5 of 6 answered, 1 failed");
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_fold_takes_answers_as_they_come_and_may_stop() {
-    let log = Log::default();
-    let script = [answers(30), answers(10), fails(5), answers(20), SILENT];
-    let scatter = Scatter::new(set(&script, &log)).require(Coverage::count(1)).within(25 * MILLI);
-    let all = scatter.clone().fold(Vec::new, |list, name, number: usize| {
-        list.push((name.to_owned(), number));
-        ControlFlow::Continue(())
-    });
-    let all = all.clone().call(request()).await.unwrap();
-    assert_eq!(all.value, [("leaf-1".to_owned(), 1), ("leaf-3".to_owned(), 3)]);
-    assert_eq!((all.tally.to_string().as_str(), all.failed.len()), ("2 of 5 answered, 1 failed, 2 late", 1));
-    let start = time::now();
-    let first = scatter.fold(
-        || None,
-        |found, _, number: usize| {
-            *found = Some(number);
-            ControlFlow::Break(())
-        },
-    );
-    let first = first.clone().call(request()).await.unwrap();
-    assert_eq!(first.tally.to_string(), "1 of 5 answered, 1 failed, 3 dropped");
-    assert!(first.value == Some(1) && start.elapsed() <= 11 * MILLI);
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_stream_gives_each_leaf_once_and_says_how_it_ended() {
-    let log = Log::default();
-    let script = [answers(30), answers(10), fails(5), answers(20), SILENT];
-    for (require, come, result) in [
-        (Require::Quorum(2), "2! 1 3 0- 4-", Ok("2 of 5 answered, 1 failed, 2 dropped")),
-        (Coverage::count(3).into(), "2! 1 3 0 4~", Ok("3 of 5 answered, 1 failed, 1 late")),
-        (Require::All, "2! 0- 1- 3- 4-", Err(Kind::Unavailable)),
-    ] {
-        let mut scatter = Scatter::new(set(&script, &log)).require(require).within(50 * MILLI);
-        let mut stream = scatter.stream(request());
-        let mut seen = Vec::new();
-        while let Some(answer) = stream.next().await {
-            let mark = match answer.reply {
-                Reply::Answered(number) => {
-                    assert_eq!(*answer.name, *format!("leaf-{number}"));
-                    ""
-                }
-                Reply::Failed(_) => "!",
-                Reply::Late => "~",
-                Reply::Dropped => "-",
-                Reply::Unsent => "?",
-            };
-            seen.push(answer.name.replace("leaf-", "") + mark);
-        }
-        assert_eq!(seen.join(" "), come);
-        let ended = stream.result().unwrap();
-        match result {
-            Ok(tally) => assert_eq!(ended.unwrap().to_string(), tally),
-            Err(kind) => assert_eq!(ended.unwrap_err().kind(), kind),
-        }
-        assert!(stream.next().await.is_none());
-    }
-    let mut refused = Scatter::<Endpoints<Boxed>>::named("empty");
-    let mut stream = refused.stream(request());
-    assert!(stream.next().await.is_none() && stream.result().unwrap().is_err());
-}
-
-/// Random trees of two levels against a count by hand; the deadline falls into the middle of them.
-#[tokio::test(start_paused = true)]
-async fn trees_add_up_exactly_whatever_is_late_or_failed_in_them() {
-    let (mut rng, mut partial) = (Seed::new(5).rng(), 0);
-    for round in 0..300 {
-        let (branches, mut sum) = (Endpoints::named("branches"), Tally::default());
-        for branch in 0..rng.range(1..8) {
-            let script: Vec<Does> = (0..rng.range(1..30))
-                .map(|_| match rng.below(8) {
-                    0 => fails(rng.range(0..40)),
-                    1 => answers(rng.range(42..60)), // after the deadline
-                    _ => answers(rng.range(0..40)),
-                })
-                .collect();
-            let count = |wanted: fn(&Does) -> bool| script.iter().filter(|does| wanted(does)).count();
-            let answered = count(|does| does.well && does.after < Some(41));
-            let (failed, late) = (count(|does| !does.well), count(|does| does.well && does.after > Some(41)));
-            let needed = Coverage::fraction(0.6).unwrap();
-            // a branch that falls short is lost as a whole
-            sum = sum
-                + match answered >= needed.of(script.len()) {
-                    true => Tally { answered, failed, late, ..Tally::default() },
-                    false => Tally { failed: script.len(), ..Tally::default() },
-                };
-            let inner = Scatter::new(set(&script, &Log::default())).require(needed);
-            let inner = inner.gather(|answers: Answers<usize>| answers.into_values().count());
-            branches.insert(branch.to_string(), BoxCloneSyncService::new(inner));
-        }
-        if round % 3 == 0 {
-            let silent = |_: Request<u32>| std::future::pending::<Result<Gathered<usize>>>();
-            branches.insert("silent", BoxCloneSyncService::new(service_fn(silent)));
-            sum.late += 1;
-        }
-        let tree = Scatter::new(branches).require(Coverage::count(0)).within(41 * MILLI);
-        let mut tree =
-            tree.gather(|counts: Answers<Gathered<usize>>| counts.into_values().map(|count| count.value).sum()).tree();
-        let gathered: Gathered<usize> = tree.call(request()).await.unwrap();
-        assert_eq!((gathered.tally, gathered.value), (sum, sum.answered), "round {round}");
-        partial += usize::from(sum.late > 0 && sum.answered > 0);
-        // and the requirement is one of all leaves
-        let all = sum.answered;
-        assert_eq!(Coverage::fraction(sum.fraction()).unwrap().of(sum.leaves()), all);
-        tree.handle().set_require(Coverage::count(all));
-        assert!(tree.call(request()).await.is_ok());
-        tree.handle().set_require(Coverage::count(all + 1));
-        let error = tree.call(request()).await.unwrap_err();
-        assert_eq!((shortfall(&error).tally, shortfall(&error).needed), (sum, all + 1));
-    }
-    assert!(partial > 200, "{partial}");
-}
-
-#[tokio::test(start_paused = true)]
 async fn settings_change_while_requests_flow() {
     let log = Log::default();
     let mut scatter = Scatter::new(set(&[answers(1), SILENT], &log)).within(9 * MILLI);
@@ -498,34 +314,4 @@ async fn settings_change_while_requests_flow() {
     handle.set_hedging(Some(Tied::new().into()));
     assert_eq!((handle.at_once(), handle.canary(), handle.within()), (1, Some(3 * MILLI), None));
     assert!(format!("{handle:?}").starts_with("Scatter(First, 1 at once, a canary of 3ms, Tied"), "{handle:?}");
-}
-
-#[tokio::test(start_paused = true)]
-async fn parts_of_the_work_go_to_identical_replicas_and_come_back_in_order() {
-    let workers = Replicas::named("workers");
-    let asked = Arc::new(Lock::new(BTreeSet::new()));
-    for worker in 0..4_u32 {
-        let asked = asked.clone();
-        workers.endpoints().insert(
-            worker.to_string(),
-            service_fn(move |part: Request<Vec<u32>>| {
-                asked.lock().insert(worker);
-                async move {
-                    time::sleep(MILLI * (part.message()[0] * 13 % 7)).await;
-                    Ok::<_, Error>(part.message().iter().map(|number| number * 2).collect::<Vec<_>>())
-                }
-            }),
-        );
-    }
-    let cut =
-        |all: Request<Vec<u32>>| all.message().chunks(10).map(|part| Request::new(part.to_vec())).collect::<Vec<_>>();
-    let mut doubled = Scatter::new(Parts::new(workers, cut));
-    for count in [1, 10, 11, 95] {
-        let answers = doubled.call(Request::new((0..count).collect())).await.unwrap();
-        let names: Vec<String> = answers.iter().map(|answer| answer.name.to_string()).collect();
-        assert_eq!(names, (0..count.div_ceil(10)).map(|part| format!("part {part}")).collect::<Vec<_>>());
-        let all: Vec<u32> = answers.into_values().flatten().collect();
-        assert_eq!(all, (0..count).map(|number| number * 2).collect::<Vec<_>>());
-    }
-    assert_eq!(asked.lock().len(), 4);
 }

@@ -1,16 +1,16 @@
 //! Which leaves were woken: a bit each, and wakers that outlive the request they served.
 
 use crate::base::sync::{
-    Arc,
+    Arc, TryLock,
     atomic::{
         AtomicU64,
         Ordering::{AcqRel, Acquire, Relaxed},
     },
 };
-use futures::task::AtomicWaker;
 use std::{
     cell::RefCell,
-    task::{Context, Wake, Waker},
+    ops::Range,
+    task::{Wake, Waker},
 };
 
 /// The smallest set of wakers; each class has twice as many as the one before.
@@ -26,7 +26,53 @@ thread_local! {
 
 struct Bits {
     words: Box<[AtomicU64]>,
-    parent: AtomicWaker,
+    /// Stays when it is woken, so that a request that is woken by the same waker again need not put it back.
+    parent: TryLock<Option<Waker>>,
+}
+
+impl Bits {
+    fn new(count: usize) -> Self {
+        Bits { words: (0..count.div_ceil(64)).map(|_| AtomicU64::new(0)).collect(), parent: TryLock::new(None) }
+    }
+
+    #[inline]
+    fn wake(&self, place: usize) {
+        let Some(word) = self.words.get(place / 64) else { return };
+        // whoever set the first bit of the word has woken the parent, or is about to
+        if word.fetch_or(1 << (place % 64), AcqRel) == 0
+            && let Some(parent) = self.parent.look()
+            && let Some(parent) = &*parent
+        {
+            parent.wake_by_ref();
+        }
+        // who changes the parent right now looks at all words after that
+    }
+
+    /// Another parent from now on. False where the one before is being woken right now.
+    fn change(&self, parent: Option<Waker>) -> bool {
+        let Some(mut place) = self.parent.change() else { return false };
+        let before = std::mem::replace(&mut *place, parent);
+        drop(place);
+        drop(before);
+        true
+    }
+
+    /// Takes the bits of the first of these words that has any; `sure`: also those that came while the parent was changed.
+    #[inline(always)]
+    fn take(&self, words: &mut Range<usize>, sure: bool) -> Option<(usize, u64)> {
+        let from = words.start;
+        for (word, bits) in self.words.get(words.clone())?.iter().enumerate() {
+            if sure || bits.load(Acquire) != 0 {
+                let bits = bits.swap(0, AcqRel);
+                if bits != 0 {
+                    words.start = from + word + 1;
+                    return Some((from + word, bits));
+                }
+            }
+        }
+        words.start = words.end;
+        None
+    }
 }
 
 /// Wakes the parent for one leaf.
@@ -36,17 +82,14 @@ struct LeafWaker {
 }
 
 impl Wake for LeafWaker {
+    #[inline]
     fn wake(self: Arc<Self>) {
-        self.wake_by_ref();
+        self.bits.wake(self.place as usize);
     }
 
     #[inline]
     fn wake_by_ref(self: &Arc<Self>) {
-        let Some(word) = self.bits.words.get(self.place as usize / 64) else { return };
-        // whoever set the first bit of the word has woken the parent, or is about to
-        if word.fetch_or(1 << (self.place % 64), AcqRel) == 0 {
-            self.bits.parent.wake();
-        }
+        self.bits.wake(self.place as usize);
     }
 }
 
@@ -58,8 +101,7 @@ struct Set {
 
 impl Set {
     fn new(count: usize) -> Self {
-        let words = (0..count.div_ceil(64)).map(|_| AtomicU64::new(0)).collect();
-        let bits = Arc::new(Bits { words, parent: AtomicWaker::new() });
+        let bits = Arc::new(Bits::new(count));
         let waker = |place| Waker::from(Arc::new(LeafWaker { bits: bits.clone(), place }));
         Set { list: (0..count as u32).map(waker).collect(), bits }
     }
@@ -69,7 +111,10 @@ impl Set {
 /// holds costs a later one a needless poll, and nothing else.
 pub(super) struct Wakers {
     set: Option<Set>,
-    words: usize,
+    /// A copy of the one that is woken now.
+    parent: Option<Waker>,
+    /// The parent was changed by this poll.
+    changed: bool,
 }
 
 impl Wakers {
@@ -77,37 +122,52 @@ impl Wakers {
     pub(super) fn take(count: usize) -> Self {
         let class = class(count);
         let kept = POOL.with_borrow_mut(|pool| pool.get_mut(class).and_then(Vec::pop));
-        let set = kept.unwrap_or_else(|| Set::new(if class < CLASSES { LEAST << class } else { count }));
+        Wakers::of(kept.unwrap_or_else(|| Set::new(if class < CLASSES { LEAST << class } else { count })))
+    }
+
+    fn of(set: Set) -> Self {
         for word in &set.bits.words {
             word.store(0, Relaxed);
         }
-        Wakers { set: Some(set), words: count.div_ceil(64) }
+        Wakers { set: Some(set), parent: None, changed: false }
     }
 
-    /// How many words there are to look at.
-    pub(super) fn words(&self) -> usize {
-        self.words
+    /// The set, if it can serve another request: not where somebody is waking the parent right now, which then goes with the
+    /// last of the leaves' wakers.
+    fn end(&mut self) -> Option<Set> {
+        self.set.take().filter(|set| set.bits.change(None))
     }
 
-    /// Who is woken for any leaf from now on.
-    #[inline]
-    pub(super) fn register(&self, cx: &Context<'_>) {
-        if let Some(set) = &self.set {
-            set.bits.parent.register(cx.waker());
+    /// Who is woken for any leaf from now on. Comes before looking who [was woken](Self::woken).
+    #[inline(always)]
+    pub(super) fn register(&mut self, parent: &Waker) {
+        self.changed = false;
+        if !self.parent.as_ref().is_some_and(|before| before.will_wake(parent)) {
+            self.change(parent);
         }
     }
 
-    /// Those of this word that were woken since it was asked last, a bit each.
-    #[inline]
-    pub(super) fn woken(&self, word: usize) -> u64 {
-        match self.set.as_ref().and_then(|set| set.bits.words.get(word)) {
-            Some(word) if word.load(Acquire) != 0 => word.swap(0, AcqRel),
-            _ => 0,
+    #[inline(never)]
+    fn change(&mut self, parent: &Waker) {
+        let Some(set) = &self.set else { return };
+        self.changed = true;
+        self.parent = Some(parent.clone());
+        if !set.bits.change(Some(parent.clone())) {
+            // the one before is being woken for what this poll may not see yet
+            self.parent = None;
+            parent.wake_by_ref();
         }
+    }
+
+    /// The first of these words of which any were woken since it was asked last, and who, a bit each; the words up to it are
+    /// taken off the range.
+    #[inline(always)]
+    pub(super) fn woken(&self, words: &mut Range<usize>) -> Option<(usize, u64)> {
+        self.set.as_ref()?.bits.take(words, self.changed)
     }
 
     /// The waker of the leaf at this place.
-    #[inline]
+    #[inline(always)]
     pub(super) fn get(&self, place: usize) -> Option<&Waker> {
         self.set.as_ref()?.list.get(place)
     }
@@ -120,8 +180,7 @@ fn class(count: usize) -> usize {
 
 impl Drop for Wakers {
     fn drop(&mut self) {
-        let Some(set) = self.set.take() else { return };
-        drop(set.bits.parent.take());
+        let Some(set) = self.end() else { return };
         let (class, count) = (class(set.list.len()), set.list.len());
         let mut set = Some(set);
         // none where the thread is ending: then what is left is dropped after this
@@ -135,6 +194,9 @@ impl Drop for Wakers {
         });
     }
 }
+
+#[cfg(all(test, seedpod_loom))]
+mod loom_model;
 
 #[cfg(test)]
 mod tests {
@@ -156,13 +218,43 @@ mod tests {
         drop(first);
         let second = Wakers::take(90);
         assert!(stale.will_wake(second.get(3).unwrap()), "the same wakers");
-        assert_eq!(second.woken(0), 0);
+        assert_eq!(second.woken(&mut (0..2)), None);
         stale.wake();
-        assert_eq!((second.woken(0), second.woken(0), second.woken(1)), (1 << 3, 0, 0));
+        second.get(70).unwrap().wake_by_ref();
+        let mut words = 0..2;
+        assert_eq!((second.woken(&mut words), second.woken(&mut words)), (Some((0, 1 << 3)), Some((1, 1 << 6))));
+        assert_eq!((second.woken(&mut words), second.woken(&mut (0..2))), (None, None));
         let many: Vec<Wakers> = (0..50).map(|_| Wakers::take(128)).collect();
         drop((second, many));
         POOL.with_borrow(|pool| assert_eq!(pool[class(128)].len(), KEPT / 128));
         let huge = Wakers::take(5_000);
-        assert!(huge.get(4_999).is_some() && huge.words() == 79);
+        assert!(huge.get(4_999).is_some() && huge.woken(&mut (0..79)).is_none());
+    }
+
+    #[derive(Default)]
+    struct Flag(AtomicU64);
+
+    impl Wake for Flag {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Relaxed);
+        }
+    }
+
+    #[test]
+    fn whoever_polled_last_is_woken_and_nobody_is_held_when_it_is_over() {
+        let flags = [Arc::new(Flag::default()), Arc::new(Flag::default())];
+        let woken = || flags.each_ref().map(|flag| flag.0.load(Relaxed));
+        let mut wakers = Wakers::take(9);
+        for (parent, times) in [(0, [1, 0]), (1, [1, 1]), (1, [1, 2]), (0, [2, 2])] {
+            wakers.register(&Waker::from(flags[parent].clone()));
+            wakers.woken(&mut (0..1));
+            wakers.get(3).unwrap().wake_by_ref();
+            wakers.get(8).unwrap().wake_by_ref();
+            assert_eq!(woken(), times, "once for all that are woken between two polls");
+        }
+        let stale = wakers.get(0).unwrap().clone();
+        drop(wakers);
+        stale.wake();
+        assert_eq!((woken(), flags.each_ref().map(Arc::strong_count)), ([2, 2], [1, 1]));
     }
 }
