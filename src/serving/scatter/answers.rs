@@ -31,7 +31,8 @@ impl Tally {
 
     /// How many leaves there are.
     pub fn leaves(&self) -> usize {
-        self.answered + self.failed + self.late + self.dropped + self.unsent
+        let all = [self.answered, self.failed, self.late, self.dropped, self.unsent];
+        all.into_iter().fold(0, usize::saturating_add) // those of another process may be anything
     }
 
     /// The part that has answered, from 0 to 1; 1 of none.
@@ -48,11 +49,11 @@ impl Add for Tally {
 
     fn add(self, other: Tally) -> Tally {
         Tally {
-            answered: self.answered + other.answered,
-            failed: self.failed + other.failed,
-            late: self.late + other.late,
-            dropped: self.dropped + other.dropped,
-            unsent: self.unsent + other.unsent,
+            answered: self.answered.saturating_add(other.answered),
+            failed: self.failed.saturating_add(other.failed),
+            late: self.late.saturating_add(other.late),
+            dropped: self.dropped.saturating_add(other.dropped),
+            unsent: self.unsent.saturating_add(other.unsent),
         }
     }
 }
@@ -244,6 +245,8 @@ mod tests {
         let sum: Tally = [half, Tally::ONE, none, Tally { dropped: 2, unsent: 3, ..none }].into_iter().sum();
         assert_eq!((sum.leaves(), sum.fraction(), none.fraction()), (8, 0.25, 1.0));
         assert_eq!(sum.to_string(), "2 of 8 answered, 1 late, 2 dropped, 3 not asked");
+        let hostile = Tally { answered: usize::MAX, failed: usize::MAX, ..half };
+        assert_eq!((hostile + hostile).leaves(), usize::MAX);
     }
 
     #[test]

@@ -70,6 +70,23 @@ pub(super) struct Asking<S: Service<R>, R, K> {
     timer: Option<Pin<Box<Timer>>>,
 }
 
+impl<S: Service<R>, R, K> Asking<S, R, K> {
+    /// Whoever was never asked is to blame for nothing, however this ends.
+    #[inline]
+    fn spare_the_unasked(&mut self) {
+        for leaf in self.leaves.iter_mut().skip(self.asked) {
+            leaf.fail(Outcome::Cancelled);
+        }
+    }
+}
+
+impl<S: Service<R>, R, K> Drop for Asking<S, R, K> {
+    #[inline]
+    fn drop(&mut self) {
+        self.spare_the_unasked();
+    }
+}
+
 impl<S, R, K> Asking<S, R, K>
 where
     S: Service<R> + Clone,
@@ -260,7 +277,7 @@ where
                 return Continue(());
             }
             let (tally, open) = (self.tally, self.need.leaves - self.answered - self.failed);
-            let enough = tally.answered >= coverage.of(tally.leaves() + open);
+            let enough = tally.answered >= coverage.of(tally.leaves().saturating_add(open));
             return Break(if enough { End::Done } else { self.short(over) });
         }
         match self.need.judge(self.answered, self.failed, over) {

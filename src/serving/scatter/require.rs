@@ -15,7 +15,8 @@ const ALL: u64 = 1_000_000_000;
 /// | [`First`](Self::First) | with the first answer; the others are cancelled | when all have failed |
 /// | [`Coverage`] | when all have ended, or time is up, if so many have answered | when so many cannot answer any more |
 ///
-/// What cannot be reached any more fails at once, whatever time is left.
+/// What cannot be reached any more fails at once, whatever time is left. Of a [tree](super::Scatter::tree), a quorum counts
+/// branches, and a coverage the leaves behind them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Require {
     /// Every leaf.
@@ -69,7 +70,7 @@ impl Coverage {
     pub fn of(self, leaves: usize) -> usize {
         match self.0 {
             Floor::Count(count) => count,
-            Floor::Part(part) => (part * leaves as u64).div_ceil(ALL) as usize,
+            Floor::Part(part) => (u128::from(part) * leaves as u128).div_ceil(ALL.into()) as usize,
         }
     }
 }

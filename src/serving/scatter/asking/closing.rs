@@ -36,7 +36,8 @@ where
             let unanswered = self.replies.iter_mut().take(self.asked).filter(|reply| matches!(reply, Reply::Unsent));
             unanswered.for_each(|reply| *reply = given_up());
         }
-        if open > 0 || unsent > 0 {
+        self.spare_the_unasked();
+        if open > 0 {
             let mut over = || {
                 if let Some(hedges) = &mut self.hedges {
                     hedges.close();

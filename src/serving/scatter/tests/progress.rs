@@ -1,6 +1,7 @@
 //! Who is asked when, and answers that are taken as they come.
 
 use super::*;
+use crate::serving::{Ejection, Status};
 
 #[tokio::test(start_paused = true)]
 async fn no_more_are_asked_at_once_than_was_said_and_all_are_asked_in_the_end() {
@@ -139,4 +140,36 @@ async fn a_stream_gives_each_leaf_once_and_says_how_it_ended() {
     let mut refused = Scatter::<Endpoints<Boxed>>::named("empty");
     let mut stream = refused.stream(request());
     assert!(stream.next().await.is_none() && stream.result().unwrap().is_err());
+}
+
+/// Whom the set holds something against.
+fn blamed(endpoints: &Endpoints<impl Clone>) -> Vec<String> {
+    let describe = endpoints.describe().into_iter().filter(|it| it.status != Status::Ready);
+    describe.map(|it| it.key.to_string()).collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_was_never_asked_is_to_blame_for_nothing() {
+    let set_of = |script: &[Does]| set(script, &Log::default()).eject(Ejection::none().failures(1).cap(100)).unwrap();
+    for first in [fails(4), SILENT] {
+        // the canary alone was asked
+        let endpoints = set_of(&[first, answers(1), answers(1), answers(1), answers(1)]);
+        let mut scatter = Scatter::new(endpoints.clone()).require(Coverage::count(0)).canary(10 * MILLI);
+        scatter.call(request()).await.unwrap_err();
+        assert_eq!(blamed(&endpoints), ["leaf-0"]);
+    }
+    // two are asked before time is up, and once before whoever waits gives up
+    for outer in [false, true] {
+        let endpoints = set_of(&[SILENT, SILENT, SILENT, SILENT, SILENT]);
+        let mut scatter = Scatter::new(endpoints.clone()).require(Coverage::count(1)).at_once(2);
+        match outer {
+            true => {
+                let layer = crate::layer::TimeoutLayer::new(10 * MILLI);
+                tower::Layer::layer(&layer, scatter).call(request()).await.unwrap_err();
+            }
+            false => drop(scatter.within(10 * MILLI).call(request()).await.unwrap_err()),
+        }
+        assert_eq!(blamed(&endpoints), ["leaf-0", "leaf-1"], "{outer}");
+        assert!(["leaf-0", "leaf-2"].iter().all(|key| endpoints.pending(key) == Some(0)));
+    }
 }
