@@ -113,9 +113,10 @@ use settings::Seen;
 /// poll.
 ///
 /// # Errors
-/// The kind of the failure that was one too many, or [`Kind::Timeout`] where the deadline or a silent canary ended it. The
-/// source is a [`Shortfall`]: what is covered, and each leaf's error by name. It [is unsent](Error::is_unsent) where no leaf
-/// was sent anything. What the [leaves](Leaves::leaves) say where there are none: of a set, [`Kind::Unavailable`].
+/// The kind of the failure that was one too many, or [`Kind::Timeout`](crate::base::Kind) where the deadline or a silent
+/// canary ended it. The source is a [`Shortfall`]: what is covered, and each leaf's error by name. It
+/// [is unsent](crate::base::Error::is_unsent) where no leaf was sent anything. What the [leaves](Leaves::leaves) say where
+/// there are none: of a set, [`Kind::Unavailable`](crate::base::Kind).
 pub struct Scatter<L, G = Collect> {
     leaves: L,
     gather: G,

@@ -88,12 +88,13 @@ impl<F> Fan<F> {
     #[inline(never)]
     fn fresh(&mut self, words: &mut Range<usize>) -> Option<(usize, u64)> {
         let word = words.next()?;
+        // an earlier request's waker may have woken one that is not there yet
+        let (before, there) = (below(self.begun, word), below(self.put, word));
         let woken = match &self.wakers {
+            Some(wakers) if before != there => wakers.first(word),
             Some(wakers) => wakers.woken(&mut (word..word + 1)).map_or(0, |(_, bits)| bits),
             None => self.open,
         };
-        // an earlier request's waker may have woken one that is not there yet
-        let (before, there) = (below(self.begun, word), below(self.put, word));
         self.begun = self.put.min(64 * (word + 1)).max(self.begun);
         if self.wakers.is_none() {
             self.open |= there & !before;

@@ -4,7 +4,7 @@ use crate::base::sync::{
     Arc, TryLock,
     atomic::{
         AtomicU64,
-        Ordering::{AcqRel, Acquire, Relaxed},
+        Ordering::{AcqRel, Acquire},
     },
 };
 use std::{
@@ -125,10 +125,8 @@ impl Wakers {
         Wakers::of(kept.unwrap_or_else(|| Set::new(if class < CLASSES { LEAST << class } else { count })))
     }
 
+    /// Bits that are still set are taken with the [first](Self::first) look at their word.
     fn of(set: Set) -> Self {
-        for word in &set.bits.words {
-            word.store(0, Relaxed);
-        }
         Wakers { set: Some(set), parent: None, changed: false }
     }
 
@@ -166,6 +164,12 @@ impl Wakers {
         self.set.as_ref()?.bits.take(words, self.changed)
     }
 
+    /// Those of this word whose bits are set, whenever that was: to be asked before a place of this word gets its waker.
+    pub(super) fn first(&self, word: usize) -> u64 {
+        let set = self.set.as_ref().and_then(|set| set.bits.take(&mut (word..word + 1), true));
+        set.map_or(0, |(_, bits)| bits)
+    }
+
     /// The waker of the leaf at this place.
     #[inline(always)]
     pub(super) fn get(&self, place: usize) -> Option<&Waker> {
@@ -201,6 +205,7 @@ mod loom_model;
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::base::sync::atomic::Ordering::Relaxed;
 
     #[test]
     fn a_class_has_enough_and_less_than_twice_as_many() {

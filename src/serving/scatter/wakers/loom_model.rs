@@ -1,8 +1,9 @@
-//! Every interleaving of the leaves' threads and the parent's, up to three preemptions.
+//! Every interleaving of the leaves' threads and the parent's, up to three preemptions; who waits sleeps until woken, so
+//! that a wake that is lost is a deadlock.
 
 use super::*;
-use crate::base::sync::atomic::{AtomicBool, Ordering::Release};
-use loom::{model::Builder, thread};
+use loom::{future::block_on, model::Builder, thread};
+use std::{future::poll_fn, task::Poll};
 
 fn check(model: impl Fn() + Send + Sync + 'static) {
     let mut builder = Builder::new();
@@ -10,48 +11,47 @@ fn check(model: impl Fn() + Send + Sync + 'static) {
     builder.check(model);
 }
 
-/// Who waits for the leaves.
-struct Parent(AtomicBool);
+/// A parent that goes on to wait elsewhere.
+struct Elsewhere;
 
-impl Wake for Parent {
-    fn wake(self: Arc<Self>) {
-        self.0.store(true, Release);
-    }
+impl Wake for Elsewhere {
+    fn wake(self: Arc<Self>) {}
 }
 
-fn parent() -> (Arc<Parent>, Waker) {
-    let parent = Arc::new(Parent(AtomicBool::new(false)));
+fn elsewhere() -> (Arc<Elsewhere>, Waker) {
+    let parent = Arc::new(Elsewhere);
     (parent.clone(), parent.into())
 }
 
-impl Parent {
-    /// Until it is woken: a wake that was lost is found as a wait without end.
-    fn wait(&self) {
-        while !self.0.swap(false, AcqRel) {
-            thread::yield_now();
+/// Polls as a request does, until all of these bits have been seen.
+fn wait(wakers: &mut Wakers, bits: u64) {
+    let mut seen = 0;
+    block_on(poll_fn(|cx| {
+        wakers.register(cx.waker());
+        while let Some((_, woken)) = wakers.woken(&mut (0..1)) {
+            seen |= woken;
         }
-    }
+        if seen & bits == bits { Poll::Ready(()) } else { pending() }
+    }));
 }
 
-fn look(wakers: &Wakers) -> u64 {
-    wakers.woken(&mut (0..1)).map_or(0, |(_, bits)| bits)
+/// Lets others go on before the next poll, also where that is due at once.
+fn pending() -> Poll<()> {
+    thread::yield_now();
+    Poll::Pending
+}
+
+fn leaf(wakers: &Wakers, place: usize) -> Waker {
+    wakers.get(place).cloned().unwrap()
 }
 
 #[test]
 fn no_wake_is_lost_between_two_leaves_and_the_poll() {
     check(|| {
-        let (flag, parent) = parent();
         let mut wakers = Wakers::of(Set::new(2));
-        wakers.register(&parent);
-        let leaf = |place: usize| wakers.get(place).cloned().unwrap();
-        let (first, second) = (leaf(0), leaf(1));
+        let (first, second) = (leaf(&wakers, 0), leaf(&wakers, 1));
         let others = [thread::spawn(move || first.wake()), thread::spawn(move || second.wake_by_ref())];
-        let mut seen = look(&wakers);
-        while seen != 0b11 {
-            flag.wait();
-            wakers.register(&parent);
-            seen |= look(&wakers);
-        }
+        wait(&mut wakers, 0b11);
         others.into_iter().for_each(|other| other.join().unwrap());
         drop(wakers.end());
     });
@@ -60,19 +60,16 @@ fn no_wake_is_lost_between_two_leaves_and_the_poll() {
 #[test]
 fn a_wake_while_the_parent_changes_reaches_the_new_one() {
     check(|| {
-        let ((_, old), (flag, new)) = (parent(), parent());
-        let mut wakers = Wakers::of(Set::new(1));
+        let (_, old) = elsewhere();
+        let mut wakers = Wakers::of(Set::new(2));
         wakers.register(&old);
-        assert_eq!(look(&wakers), 0);
-        let leaf = wakers.get(0).cloned().unwrap();
-        let other = thread::spawn(move || leaf.wake());
-        wakers.register(&new);
-        let mut seen = look(&wakers);
-        while seen == 0 {
-            flag.wait();
-            wakers.register(&new);
-            seen = look(&wakers);
-        }
+        assert_eq!(wakers.woken(&mut (0..1)), None);
+        let (first, second) = (leaf(&wakers, 0), leaf(&wakers, 1));
+        let other = thread::spawn(move || {
+            first.wake();
+            second.wake();
+        });
+        wait(&mut wakers, 0b11);
         other.join().unwrap();
         drop(wakers.end());
     });
@@ -81,27 +78,27 @@ fn a_wake_while_the_parent_changes_reaches_the_new_one() {
 #[test]
 fn a_request_that_is_dropped_while_it_is_woken_lets_go_of_its_parent_and_the_next_one_is_woken_all_the_same() {
     check(|| {
-        let ((flag, old), (next_flag, next)) = (parent(), parent());
+        let (held, old) = elsewhere();
         let mut wakers = Wakers::of(Set::new(2));
         wakers.register(&old);
         drop(old);
-        let stale = wakers.get(0).cloned().unwrap();
+        let stale = leaf(&wakers, 0);
         let other = thread::spawn(move || stale.wake());
         let set = wakers.end();
         drop(wakers);
         // as the next request finds it: kept, or a new one
         let mut wakers = Wakers::of(set.unwrap_or_else(|| Set::new(2)));
-        wakers.register(&next);
-        look(&wakers);
-        let leaf = wakers.get(1).cloned().unwrap();
-        leaf.wake();
-        wakers.register(&next);
-        while look(&wakers) & 0b10 == 0 {
-            next_flag.wait();
-            wakers.register(&next);
-        }
+        let mut asked = false;
+        block_on(poll_fn(|cx| {
+            wakers.register(cx.waker());
+            let woken = wakers.woken(&mut (0..1)).map_or(0, |(_, bits)| bits);
+            if !std::mem::replace(&mut asked, true) {
+                leaf(&wakers, 1).wake();
+            }
+            if woken & 0b10 != 0 { Poll::Ready(()) } else { pending() }
+        }));
         other.join().unwrap();
         drop(wakers.end());
-        assert_eq!(Arc::strong_count(&flag), 1, "nobody holds the first parent any more");
+        assert_eq!(Arc::strong_count(&held), 1, "nobody holds the first parent any more");
     });
 }
