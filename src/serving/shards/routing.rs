@@ -73,7 +73,7 @@ where
 {
     let place = core.route.with_key(&request, |key| view.map.locate(key));
     core.count(&view.map, place);
-    match view.choose(view.map.owners_at(place), || core.endpoints.rng()) {
+    match view.choose(place, || core.endpoints.rng()) {
         Ok(chosen) => {
             let lease = Lease::new(&chosen.endpoint.cell, chosen.watch);
             attempt::note_tried(chosen.endpoint.cell.key());
