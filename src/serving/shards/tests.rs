@@ -22,6 +22,7 @@ mod fences;
 mod measures;
 mod model;
 mod rebalances;
+mod refusals;
 mod spills;
 
 type Endpoint = BoxCloneSyncService<Request<u64>, String, Error>;
