@@ -7,8 +7,9 @@ use std::{borrow::Cow, sync::Arc};
 ///
 /// Text and bytes are themselves, whole numbers are their bytes in big-endian order, whatever the machine; what points to a
 /// key is that key. Numbers of different widths are different keys, and in a map of ranges negative ones stand behind the
-/// others. `usize` and `isize` are none: they are not as wide everywhere. There is no way in for [`Hash`](std::hash::Hash): what it feeds a hasher may change with the compiler and the machine's word, and two
-/// processes would look for a key in two places.
+/// others. `usize` and `isize` are none: they are not as wide everywhere. There is no way in for [`Hash`](std::hash::Hash):
+/// what it feeds a hasher may change with the compiler and the machine's word, and two processes would look for a key in two
+/// places.
 ///
 /// ```
 /// use seedpod::serving::{ShardKey, ShardMap};
