@@ -43,6 +43,16 @@ fn note(key: &Arc<str>) {
     });
 }
 
+/// Takes back what was noted of the endpoint of this key: it has refused the attempt, for a reason that says nothing against
+/// it, and is not to stand behind others.
+pub fn forget_tried(key: &Arc<str>) {
+    TRIED.with_borrow_mut(|tried| {
+        if let Some(keys) = tried {
+            keys.retain(|noted| !Arc::ptr_eq(noted, key));
+        }
+    });
+}
+
 /// Whether an earlier attempt of the same request went to the endpoint of this key: whatever chooses endpoints prefers
 /// others. Keys are compared by identity, so that equal names in other sets are not taken for it.
 pub fn tried(key: &Arc<str>) -> bool {
@@ -150,6 +160,16 @@ mod tests {
         });
         assert!(!any_tried());
         assert_eq!((call.0.len(), unrelated.0.len()), (2, 0));
+    }
+
+    #[test]
+    fn what_was_noted_can_be_taken_back() {
+        let (a, b): (Arc<str>, Arc<str>) = ("a".into(), "b".into());
+        let mut call = Tried::default();
+        forget_tried(&a);
+        call.follow(|| [&a, &b].map(note_tried));
+        call.follow(|| forget_tried(&a));
+        call.follow(|| assert!(!tried(&a) && tried(&b)));
     }
 
     #[test]

@@ -104,7 +104,8 @@ use view::View;
 ///   with a [fence made anew](Fence) begins as described there.
 /// - No request fails because keys move: it waits, at most as long as its deadline or [`hold`](Self::hold) says.
 /// - Of several copies the first one in the map that takes calls is asked; who is not ready, ejected, draining, or was
-///   tried by an earlier attempt of the same request stands behind those that are not.
+///   tried by an earlier attempt of the same request stands behind those that are not. Whose fence refused, since keys move,
+///   was not tried.
 /// - Always ready: the endpoint is cloned once per attempt and made ready inside the call.
 ///
 /// **Not guaranteed**: that copies are alike, which is the shards' own affair; that a request which cannot be repeated
@@ -114,7 +115,9 @@ use view::View;
 /// [`Kind::Unavailable`](crate::base::Kind::Unavailable) naming the shard, where the map names an owner that has no
 /// endpoint, or that takes no calls: such a request [was not sent](Error::is_unsent); and where the map that a fence named
 /// has not come in time. [`Kind::Overloaded`](crate::base::Kind::Overloaded) where the shard is at its
-/// [bound](Self::bounded), or too many wait. An endpoint's error carries its name.
+/// [bound](Self::bounded), or too many wait. [`Kind::Conflict`](crate::base::Kind::Conflict), at once, where a fence that goes
+/// by the same map denies that the shard owns the key: its route finds another key than this one, or the request has several
+/// of several shards. An endpoint's error carries its name.
 pub struct Shards<S, R, C = Standard> {
     core: Arc<Core<S, R, C>>,
     seen: Option<Arc<View<S>>>,
@@ -159,8 +162,12 @@ impl<S, R: Clone, C: Clone> Shards<S, R, C> {
         self.set(|settings| settings.held = held)
     }
 
-    /// No shard gets more than ⌈factor × mean⌉ of what is in flight in all of them. Of several copies the less loaded of
+    /// No shard gets more than ⌈factor × its due⌉ of what is in flight in all of them. Of several copies the less loaded of
     /// two drawn at random is asked first, then the others; where all are full, the request is refused.
+    ///
+    /// Shards that own something are due by their weights, so that equal ones are due the mean. Where somebody has planned
+    /// who owns what, whoever owns more than its weight says is due that instead: while keys move to shards that were added,
+    /// those that still have them may go on serving them.
     ///
     /// Envoy's and HAProxy's usual factor is 1.2 to 2.
     ///
@@ -171,8 +178,9 @@ impl<S, R: Clone, C: Clone> Shards<S, R, C> {
         Ok(self.set(|settings| settings.bound = Some(bound)))
     }
 
-    /// The same, and what is too much for a key's owners goes to the other shards, one after the other: for caches, where
-    /// any shard can answer and the owner is only the best.
+    /// The same, and what is too much for a key's owners goes to the others that own something, along the key's
+    /// [walk](ShardMap::walk); so does what they cannot take since they are not ready or ejected. For caches, where any shard
+    /// can answer and the owner is only the best: a [fence](FenceLayer) would refuse what is not its shard's.
     ///
     /// # Errors
     /// [`Kind::Invalid`](crate::base::Kind::Invalid) for a factor below 1.
@@ -221,15 +229,14 @@ impl<S, R, C> Shards<S, R, C> {
         self.core.held()
     }
 
-    /// How many requests each slot, or range, got since the last time, where that is [measured](Self::measured): what
-    /// [`ShardMap::relieve`] goes by.
+    /// How many requests each slot, each part of one that is split, or each range got since the last time, where that is
+    /// [measured](Self::measured): what [`ShardMap::relieve`] goes by.
+    ///
+    /// They are for the [map](Self::map) of now. What was counted for ranges that have since been cut is told evenly of
+    /// their pieces, and what was counted before a slot was split, evenly of its parts.
     pub fn loads(&self) -> Loads {
-        let mut loads = Loads::of(&self.map());
-        let counts = self.core.measure.as_ref().map(measure::Measure::take).unwrap_or_default();
-        for (index, count) in counts.into_iter().enumerate().filter(|(_, count)| *count > 0) {
-            loads.add_at(index, count);
-        }
-        loads
+        let map = self.map();
+        self.core.measure.as_ref().map_or_else(|| Loads::of(&map), |measure| measure.take(&map))
     }
 }
 

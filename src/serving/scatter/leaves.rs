@@ -244,9 +244,12 @@ where
 pub struct Parts<S, F> {
     service: S,
     cut: F,
-    /// The numbers that have been needed so far, as names.
+    /// The numbers that have been needed so far, as names: at most [`NAMES`].
     names: Arc<Lock<Vec<Arc<str>>>>,
 }
+
+/// How many names are kept; a request that is cut into more makes the rest for itself.
+const NAMES: usize = 1_024;
 
 impl<S, F> Parts<S, F> {
     /// Cuts requests like this, and sends the parts to clones of this service.
@@ -275,11 +278,34 @@ where
             return Err(Error::new(Kind::Invalid, "scatter: the request was cut into no parts").unsent());
         }
         let mut names = self.names.lock();
-        while names.len() < parts.len() {
+        while names.len() < parts.len().min(NAMES) {
             let number = names.len();
             names.push(format!("part {number}").into());
         }
-        let leaf = |(name, part): (&Arc<str>, Part)| Leaf::new(name.clone(), self.service.clone(), part);
-        Ok(names.iter().zip(parts).map(leaf).collect())
+        let leaf = |(number, part): (usize, Part)| {
+            let name = names.get(number).cloned().unwrap_or_else(|| format!("part {number}").into());
+            Leaf::new(name, self.service.clone(), part)
+        };
+        Ok(parts.into_iter().enumerate().map(leaf).collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::layer::Request;
+    use std::convert::Infallible;
+    use tower::service_fn;
+
+    #[test]
+    fn of_the_names_of_parts_only_so_many_are_kept() {
+        let serve = service_fn(|part: Request<usize>| async move { Ok::<_, Infallible>(part.into_message()) });
+        let mut parts = Parts::new(serve, |count: Request<usize>| (0..*count.message()).map(Request::new).collect());
+        for count in [3, 5_000, 2] {
+            let leaves = parts.leaves(Request::new(count)).unwrap();
+            let last = leaves.last().map(|leaf| leaf.name().to_owned());
+            assert_eq!((leaves.len(), last), (count, Some(format!("part {}", count - 1))));
+        }
+        assert_eq!(parts.names.lock().len(), NAMES);
     }
 }

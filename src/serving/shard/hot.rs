@@ -4,7 +4,6 @@ use super::{
     Place, ShardId, ShardMap, Span, Strategy,
     map::{Inner, Layout},
     relieve::Relief,
-    slot::Slot,
     table::{DEPTH_MAX, Table},
 };
 use crate::base::{Error, Kind, Result};
@@ -17,17 +16,17 @@ use std::collections::BTreeMap;
 pub struct Loads {
     places: Vec<u64>,
     /// Of slots that are split: by the next bits of the hash.
-    fine: BTreeMap<u16, Box<[u64; FINE]>>,
+    fine: BTreeMap<u16, Box<[u64; PARTS]>>,
 }
 
 /// As many as a slot may have parts.
-const FINE: usize = 1 << DEPTH_MAX;
+pub(crate) const PARTS: usize = 1 << DEPTH_MAX;
 
 impl Loads {
     /// None yet, at the places of this map.
     pub fn of(map: &ShardMap) -> Self {
         let splits = map.table().map(Table::splits).unwrap_or_default();
-        let fine = splits.iter().map(|split| (split.slot, Box::new([0; FINE]))).collect();
+        let fine = splits.iter().map(|split| (split.slot, Box::new([0; PARTS]))).collect();
         Loads { places: vec![0; map.places()], fine }
     }
 
@@ -36,9 +35,8 @@ impl Loads {
         if let Some(sum) = self.places.get_mut(place.index()) {
             *sum = sum.saturating_add(load);
         }
-        let Some(hash) = place.hash() else { return };
-        let part = self.fine.get_mut(&Slot::of(hash).number()).and_then(|parts| parts.get_mut(fine(hash)));
-        if let Some(sum) = part {
+        let parts = place.slot().and_then(|slot| self.fine.get_mut(&slot.number()));
+        if let Some(sum) = parts.zip(place.part()).and_then(|(parts, part)| parts.get_mut(part)) {
             *sum = sum.saturating_add(load);
         }
     }
@@ -50,8 +48,19 @@ impl Loads {
         }
         let parts = u16::try_from(index).ok().and_then(|slot| self.fine.get_mut(&slot));
         for (part, sum) in parts.into_iter().flat_map(|parts| parts.iter_mut()).enumerate() {
-            let even = load / FINE as u64 + u64::from((part as u64) < load % FINE as u64);
+            let even = load / PARTS as u64 + u64::from((part as u64) < load % PARTS as u64);
             *sum = sum.saturating_add(even);
+        }
+    }
+
+    /// So much more in one of the [finest parts](Place::part) of the slot of this number.
+    pub(crate) fn add_part(&mut self, slot: usize, part: usize, load: u64) {
+        if let Some(sum) = self.places.get_mut(slot) {
+            *sum = sum.saturating_add(load);
+        }
+        let parts = u16::try_from(slot).ok().and_then(|slot| self.fine.get_mut(&slot));
+        if let Some(sum) = parts.and_then(|parts| parts.get_mut(part)) {
+            *sum = sum.saturating_add(load);
         }
     }
 
@@ -72,11 +81,18 @@ impl Loads {
     pub(super) fn of_part(&self, slot: u16, part: usize, depth: u8) -> f64 {
         match self.fine.get(&slot) {
             Some(parts) => {
-                let size = FINE >> depth;
+                let size = PARTS >> depth;
                 parts.iter().skip(part * size).take(size).map(|load| *load as f64).sum()
             }
             None => self.at(slot.into()) as f64 / f64::from(1_u32 << depth),
         }
+    }
+}
+
+impl Place {
+    /// Which of the finest parts of its slot it is in; none in a map of ranges.
+    pub(crate) fn part(self) -> Option<usize> {
+        self.hash().map(fine)
     }
 }
 
@@ -123,8 +139,12 @@ impl ShardMap {
     /// each from a busy shard to an idle one. A slot that is too much for any shard is halved, up to eight times over, and
     /// its parts go apart. None where nothing is to be gained, or the busiest has no more than 1.05 of its due.
     ///
-    /// What of a slot's load each part will have is only known once it is split: the next call knows. One key that is too
-    /// much for a shard stays too much.
+    /// What of a slot's load each part will have is only known once it is split: the next call knows, if the loads of then
+    /// tell the parts apart, as those of [`Shards::loads`](crate::serving::Shards::loads) do. One key that is too much for a
+    /// shard stays too much.
+    ///
+    /// It lasts until the next change of shards: [`next`](Self::next) is even by the number of slots again, whatever they
+    /// have to do, and moves back what relief had moved. Relieve the map that comes of it by the loads of then.
     ///
     /// ```
     /// use seedpod::serving::{ShardMap, shard::Loads};

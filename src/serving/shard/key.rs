@@ -1,12 +1,15 @@
 //! What a request is sharded by: bytes that mean the same in every process.
 
 use bytes::Bytes;
+use std::{borrow::Cow, sync::Arc};
 
 /// What a request is sharded by: bytes that mean the same in every process, borrowed or computed.
 ///
-/// Text and bytes are themselves, whole numbers are their bytes in big-endian order, whatever the machine. There is no way
-/// in for [`Hash`](std::hash::Hash): what it feeds a hasher may change with the compiler and the machine's word, and two
-/// processes would look for a key in two places.
+/// Text and bytes are themselves, whole numbers are their bytes in big-endian order, whatever the machine; what points to a
+/// key is that key. Numbers of different widths are different keys, and in a map of ranges negative ones stand behind the
+/// others. `usize` and `isize` are none: they are not as wide everywhere. There is no way in for [`Hash`](std::hash::Hash):
+/// what it feeds a hasher may change with the compiler and the machine's word, and two processes would look for a key in two
+/// places.
 ///
 /// ```
 /// use seedpod::serving::{ShardKey, ShardMap};
@@ -35,7 +38,25 @@ pub trait ShardKey {
     fn shard_bytes(&self) -> Self::Bytes<'_>;
 }
 
-impl<T: ShardKey + ?Sized> ShardKey for &T {
+macro_rules! pointing {
+    ($($pointer:ty),*) => {$(
+        impl<T: ShardKey + ?Sized> ShardKey for $pointer {
+            type Bytes<'a>
+                = T::Bytes<'a>
+            where
+                Self: 'a;
+
+            #[inline]
+            fn shard_bytes(&self) -> T::Bytes<'_> {
+                (**self).shard_bytes()
+            }
+        }
+    )*};
+}
+
+pointing!(&T, Box<T>, Arc<T>);
+
+impl<T: ShardKey + ToOwned + ?Sized> ShardKey for Cow<'_, T> {
     type Bytes<'a>
         = T::Bytes<'a>
     where
@@ -84,7 +105,7 @@ macro_rules! computed {
     )*};
 }
 
-computed!(u8, u16, u32, u64, u128);
+computed!(u8, u16, u32, u64, u128, i8, i16, i32, i64, i128);
 
 #[cfg(test)]
 mod tests {
@@ -106,5 +127,19 @@ mod tests {
         assert_eq!(bytes(&1_u128).len(), 16);
         assert_eq!(bytes(&7_u8), [7]);
         assert_eq!(bytes(""), Vec::<u8>::new());
+    }
+
+    #[test]
+    fn what_points_to_a_key_is_that_key_and_signed_numbers_are_their_bytes() {
+        let (arc, boxed): (Arc<str>, Box<str>) = ("ann".into(), "ann".into());
+        for text in [bytes(&arc), bytes(&boxed), bytes(&Cow::Borrowed("ann")), bytes(&Cow::<str>::Owned("ann".into()))]
+        {
+            assert_eq!(text, b"ann");
+        }
+        let (arc, boxed): (Arc<[u8]>, Box<[u8]>) = ([1, 2].into(), [1, 2].into());
+        assert_eq!((bytes(&arc), bytes(&boxed)), (vec![1, 2], vec![1, 2]));
+        assert_eq!(bytes(&7_i64), bytes(&7_u64), "ids of a database");
+        assert_eq!((bytes(&-1_i16), bytes(&-2_i32)), (vec![255; 2], vec![255, 255, 255, 254]));
+        assert_eq!((bytes(&-1_i8).len(), bytes(&-1_i128).len()), (1, 16));
     }
 }

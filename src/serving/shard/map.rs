@@ -102,7 +102,7 @@ pub(super) struct Inner {
     shards: Vec<Shard>,
     index: BTreeMap<Arc<str>, ShardId>,
     layout: Layout,
-    walks: OnceLock<Walks>,
+    walks: OnceLock<(Roster, Walks)>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -307,20 +307,8 @@ impl ShardMap {
         parts.map(|(span, _)| width(span)).sum::<f64>() / self.places() as f64
     }
 
-    /// All shards that weigh something in the order in which this key would have them: its owners, then who would own it if
-    /// they were gone. Each once. It is not for every request: it sorts them all.
-    pub fn walk(&self, key: &(impl ShardKey + ?Sized)) -> Vec<ShardId> {
-        let place = self.locate(key);
-        let mut walk = self.owners_at(place).to_vec();
-        let (roster, slot) = (self.roster(), place.slot().unwrap_or(Slot::new(place.index() as u16)));
-        let walks = self.0.walks.get_or_init(|| Walks::new(self.rules(), &roster));
-        let mut seen = vec![false; self.0.shards.len()];
-        walk.extend(walks.walk(&roster, slot));
-        walk.retain(|shard| seen.get_mut(shard.index()).is_some_and(|seen| !std::mem::replace(seen, true)));
-        walk
-    }
-
-    /// This map with other shards and the version that follows, by the same rules; a planned one by the fewest moves.
+    /// This map with other shards and the version that follows, by the same rules; a planned one by the fewest moves to
+    /// where each has as many slots as it is due, also where [relief](Self::relieve) had made that uneven.
     ///
     /// # Errors
     /// [`Kind::NotFound`](crate::base::Kind::NotFound) for a shard that it does not have, and those of
@@ -329,6 +317,15 @@ impl ShardMap {
         let mut next = Change::of(self);
         change(&mut next);
         next.build(self)
+    }
+
+    /// Who says in what order the shards would own a slot, made when it is first asked for.
+    pub(super) fn walks(&self) -> &(Roster, Walks) {
+        self.0.walks.get_or_init(|| {
+            let roster = self.roster();
+            let walks = Walks::new(self.rules(), &roster);
+            (roster, walks)
+        })
     }
 
     pub(super) fn roster(&self) -> Roster {
@@ -340,6 +337,11 @@ impl ShardMap {
             Layout::Slots(table) => Some(table),
             Layout::Ranges(_) => None,
         }
+    }
+
+    /// The slots that are split, in order.
+    pub(crate) fn split_slots(&self) -> impl Iterator<Item = Slot> {
+        self.table().into_iter().flat_map(Table::splits).map(|split| Slot::new(split.slot))
     }
 
     pub(super) fn key_ranges(&self) -> Option<&Ranges> {

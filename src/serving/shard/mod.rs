@@ -7,8 +7,8 @@
 //! - [`key`]: [`ShardKey`], what a request is sharded by
 //! - [`slot`]: [`Slot`], [`Place`], [`Span`]: where keys are
 //! - [`ranges`]: [`KeyRange`], the other kind of map
-//! - `table`, `fill`: the owners of all slots, and how each strategy finds them (pure); `relieve`: the busiest
-//!   shard's relief (pure); `wire`: a map as it is sent; `step`: a map on its way to another
+//! - `table`, `fill`: the owners of all slots, and how each strategy finds them (pure); `walk`: who stands in for
+//!   them; `relieve`: the busiest shard's relief (pure); `wire`: a map as it is sent; `step`: a map on its way to another
 //!
 //! # Slots
 //!
@@ -70,10 +70,12 @@ pub(crate) mod step;
 mod table;
 #[cfg(test)]
 mod tests;
+mod walk;
 mod wire;
 
 pub use build::ShardMapBuilder;
 pub use hot::Loads;
+pub(crate) use hot::PARTS;
 pub use key::ShardKey;
 pub use map::{ShardMap, Strategy};
 pub use member::Shard;

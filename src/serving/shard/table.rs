@@ -8,12 +8,6 @@ use super::slot::{SLOTS, Slot};
 pub struct ShardId(pub(super) u16);
 
 impl ShardId {
-    /// The shard of this number, below 65,535.
-    #[inline]
-    pub(crate) const fn new(index: usize) -> Self {
-        ShardId(index as u16)
-    }
-
     /// Its place in the map's list of shards.
     #[inline]
     pub const fn index(self) -> usize {

@@ -1,7 +1,14 @@
 //! Requests of many keys: split by shard, sent at once, merged in order.
 
-use super::super::{Lease, shard::ShardId};
-use super::{Moved, Route, Shards, bounded, core::Core, view::View};
+use super::super::{
+    Lease,
+    shard::{Place, ShardId},
+};
+use super::{
+    Moved, Route, Shards, bounded,
+    core::{Core, astray},
+    view::{Chosen, View},
+};
 use crate::{
     base::{BoxError, Error, Kind, Outcome, hash, time::Instant},
     layer::{Classify, Metadata, Request, Standard, on_call::OnCall},
@@ -22,7 +29,9 @@ use tower::Service;
 /// map; those that were answered are not sent again.
 ///
 /// The parts carry the deadline of the whole. Where that has an idempotency key, each part's is made of it and of the places
-/// of its items.
+/// of its items: the batch sent again under the same map, to the same shards, has the same keys. Where keys have moved in
+/// between it is split in another way, and its parts have other keys, so that an item which the first one carried out is
+/// carried out once more. What must not be needs a key of its own in each item.
 ///
 /// ```
 /// use seedpod::{Error, layer::Request, serving::{By, Endpoints, ShardMap, Shards}};
@@ -140,38 +149,75 @@ impl<T: Clone, U> Batch<T, U> {
         core: &Core<S, R, C>,
         view: &View<S>,
     ) -> BTreeMap<Arc<str>, Part<S, T>> {
-        let mut by_owners: BTreeMap<&[ShardId], Vec<usize>> = BTreeMap::new();
+        let mut by_owners: BTreeMap<&[ShardId], Vec<(Place, usize)>> = BTreeMap::new();
         for place in self.open() {
             let Some(item) = self.items.get(place) else { continue };
             let found = core.route.with_key(item, |key| view.map.locate(key));
             core.count(&view.map, found);
-            by_owners.entry(view.map.owners_at(found)).or_default().push(place);
+            by_owners.entry(view.map.owners_at(found)).or_default().push((found, place));
         }
         let mut parts: BTreeMap<Arc<str>, Part<S, T>> = BTreeMap::new();
         for (owners, places) in by_owners {
-            let chosen = match view.choose(owners, || core.endpoints.rng()) {
-                Ok(chosen) => chosen,
-                Err(error) => {
-                    places.into_iter().for_each(|place| self.answer(place, Err(error.clone())));
-                    continue;
+            match view.choose_closer(owners, None, || core.endpoints.rng()) {
+                Ok(chosen) => self.put(&mut parts, core, view, chosen, places.into_iter().map(|(_, place)| place)),
+                // each slot has a walk of its own
+                Err(_) if view.spills() => {
+                    let mut by_slot: BTreeMap<usize, (Place, Vec<usize>)> = BTreeMap::new();
+                    for (found, place) in places {
+                        by_slot.entry(found.index()).or_insert_with(|| (found, Vec::new())).1.push(place);
+                    }
+                    for (found, places) in by_slot.into_values() {
+                        match view.choose(found, || core.endpoints.rng()) {
+                            Ok(chosen) => self.put(&mut parts, core, view, chosen, places.into_iter()),
+                            Err(error) => places.into_iter().for_each(|place| self.answer(place, Err(error.clone()))),
+                        }
+                    }
                 }
-            };
-            let cell = &chosen.endpoint.cell;
-            let part = parts.entry(cell.key().clone()).or_insert_with(|| {
-                let service = chosen.endpoint.service.clone();
-                Part { service, leases: Vec::new(), places: Vec::new(), items: Vec::new() }
-            });
-            part.leases.push((Lease::new(cell, chosen.watch), chosen.loaded));
-            for place in places {
-                if let Some(item) = self.items.get(place) {
-                    let mut item = item.clone();
-                    core.route.stamp(&mut item, view.map.version());
-                    part.places.push(place);
-                    part.items.push(item);
-                }
+                Err(error) => places.into_iter().for_each(|(_, place)| self.answer(place, Err(error.clone()))),
             }
         }
         parts
+    }
+
+    /// These items go to this endpoint, with what goes there already: in one request, which counts once.
+    fn put<S: Clone, R: Route<T>, C>(
+        &self,
+        parts: &mut BTreeMap<Arc<str>, Part<S, T>>,
+        core: &Core<S, R, C>,
+        view: &View<S>,
+        chosen: Chosen<'_, S>,
+        places: impl Iterator<Item = usize>,
+    ) {
+        let cell = &chosen.endpoint.cell;
+        let part = parts.entry(cell.key().clone()).or_insert_with(|| {
+            let service = chosen.endpoint.service.clone();
+            Part { service, leases: Vec::new(), places: Vec::new(), items: Vec::new() }
+        });
+        if part.leases.is_empty() || chosen.watch.is_probe() {
+            part.leases.push((Lease::new(cell, chosen.watch), chosen.loaded));
+        }
+        for place in places {
+            if let Some(item) = self.items.get(place) {
+                let mut item = item.clone();
+                core.route.stamp(&mut item, view.map.version());
+                part.places.push(place);
+                part.items.push(item);
+            }
+        }
+    }
+
+    /// A shard that goes by the same map has refused these items.
+    fn astray<S, R: Route<T>, C>(&mut self, core: &Core<S, R, C>, places: Vec<usize>, moved: Moved, error: &Error) {
+        let map = core.maps.current();
+        for place in places {
+            let Some(item) = self.items.get(place) else { continue };
+            let astray = core.route.with_key(item, |key| astray(&map, key, moved));
+            let astray = match error.place().map(Arc::<str>::from) {
+                Some(shard) => astray.at(shard),
+                None => astray,
+            };
+            self.answer(place, Err(astray));
+        }
     }
 
     fn request(&self, places: &[usize], items: Vec<T>) -> Request<Vec<T>> {
@@ -216,6 +262,9 @@ impl<S, R, C> Batched<S, R, C> {
                         places.into_iter().zip(answers).for_each(|(place, answer)| batch.answer(place, Ok(answer)))
                     }
                     Err(error) => match Moved::of(&error) {
+                        Some(found) if found.is_decided() && found.version() == view.map.version() => {
+                            batch.astray(&core, places, found, &error);
+                        }
                         Some(found) => moved = moved.max(Some(found)),
                         None => places.into_iter().for_each(|place| batch.answer(place, Err(error.clone()))),
                     },

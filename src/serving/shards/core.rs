@@ -4,7 +4,13 @@ use super::super::{
     Endpoints,
     shard::{Place, ShardMap},
 };
-use super::{Moved, ShardMaps, bounded::Counts, measure::Measure, settings::Settings, view::View};
+use super::{
+    Moved, ShardMaps,
+    bounded::{Counts, dues},
+    measure::Measure,
+    settings::Settings,
+    view::View,
+};
 use crate::base::{
     Deadline, Error, Kind, Result,
     sync::{
@@ -66,12 +72,14 @@ impl<S, R, C> Core<S, R, C> {
             return view;
         }
         let (map, set) = (self.maps.current(), self.endpoints.current_shared());
+        let last = self.view.load_full().filter(|last| last.map.version() == map.version());
         let loads = self.settings.bound.map(|bound| {
+            let dues = last.and_then(|last| last.loads.as_ref().map(Counts::dues)).unwrap_or_else(|| dues(&map));
             let mut known = self.each.lock();
             let count = |name: &Arc<str>| known.entry(name.clone()).or_default().clone();
             let each = map.shards().iter().map(|shard| &shard.name).map(count).collect();
             known.retain(|_, count| Arc::strong_count(count) > 1); // of shards that are gone, with nothing in flight
-            Counts::new(bound, self.all.clone(), each)
+            Counts::new(bound, self.all.clone(), each, dues)
         });
         let view = Arc::new(View::new(map, set, loads));
         self.view.store(Some(view.clone()));
@@ -125,6 +133,18 @@ fn late(moved: Moved, version: u64) -> Error {
         false => format!("the shard has not learnt map {version} in time"),
     };
     Error::new(Kind::Unavailable, message).because(moved)
+}
+
+/// The shard that this key was sent to under a map does not own it under that very map: to ask again would be in vain.
+#[cold]
+pub(super) fn astray(map: &ShardMap, key: &[u8], moved: Moved) -> Error {
+    let place = map.locate(key);
+    let of = match place.slot() {
+        Some(slot) => slot.to_string(),
+        None => map.parts().nth(place.index()).map_or_else(String::new, |(span, _)| span.to_string()),
+    };
+    let message = format!("it does not own {of} under map {}, nor does it say who does", moved.version());
+    Error::new(Kind::Conflict, message)
 }
 
 /// One request that waits, until dropped.

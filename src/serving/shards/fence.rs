@@ -30,8 +30,8 @@ pub(super) enum Verdict {
 /// fence knows, and which of the key's owners it is under that; `asked`: the version that the request carries.
 pub(super) fn verdict(sealed: Option<u64>, known: u64, place: Option<usize>, asked: Option<u64>) -> Verdict {
     match (sealed, asked, place) {
-        (Some(at), ..) if at > known => Verdict::Refuse(at), // not decided yet: nobody serves it
-        (_, Some(asked), _) if asked > known => Verdict::Refuse(asked), // it knows more than this fence
+        (_, Some(asked), _) if asked > known => Verdict::Refuse(known), // it knows more than this fence
+        (Some(at), ..) if at > known => Verdict::Refuse(at),            // not decided yet: nobody serves it
         (.., Some(0)) => Verdict::Serve,
         // a copy serves whoever knows that it is one: by an older map it may have been the first
         (_, asked, Some(_)) if asked.is_none_or(|asked| asked == known) => Verdict::Serve,
@@ -185,7 +185,7 @@ impl Fence {
         let map = self.shared.maps.look();
         match verdict(None, map.version(), self.place(&map, key), version) {
             Verdict::Serve => Ok(pass),
-            Verdict::Refuse(version) => Err(self.refuse(version)),
+            Verdict::Refuse(version) => Err(self.refuse(version, map.version())),
         }
     }
 
@@ -203,11 +203,15 @@ impl Fence {
                 closer.beside.insert(number, key.shard_bytes().as_ref().into());
                 Ok(Pass { fence: self.shared.clone(), place: Inside::Beside(number) })
             }
-            Verdict::Refuse(version) => Err(self.refuse(version)),
+            Verdict::Refuse(version) => Err(self.refuse(version, map.version())),
         }
     }
 
     /// Seals what moves away and waits until nobody is inside for its keys. Sealed again, it only waits.
+    ///
+    /// Of a part that is ranges of keys it waits for everyone who was inside at that moment, for whatever key: requests are
+    /// counted by the slots of their keys, which say nothing of ranges. Whoever comes later for another key is let in, and
+    /// is not waited for.
     ///
     /// **Cancel-safety**: dropped, it stays sealed until a map decides.
     ///
@@ -284,9 +288,9 @@ impl Fence {
             .position(|owner| shards.get(owner.index()).is_some_and(|shard| *shard.name == *self.shard()))
     }
 
-    fn refuse(&self, version: u64) -> Moved {
+    fn refuse(&self, version: u64, known: u64) -> Moved {
         self.shared.refused.fetch_add(1, Relaxed);
-        Moved::at(version)
+        if version > known { Moved::undecided(version) } else { Moved::at(version) }
     }
 
     #[inline(always)]

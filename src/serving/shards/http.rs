@@ -8,7 +8,7 @@ use crate::{
 use http::{HeaderName, HeaderValue, Request, Response, StatusCode};
 
 /// The header that carries a map's version: in a request the one that it was sent under, in a refusal the one that says
-/// where to ask.
+/// where to ask, with `, undecided` behind it where the shard [does not know it yet](Moved::undecided).
 pub const MAP_VERSION: HeaderName = HeaderName::from_static("shard-map-version");
 
 /// Routes HTTP requests as another [`Route`] does, and carries the version of the router's map in the header
@@ -71,7 +71,12 @@ impl Moved {
         };
         let Some(moved) = moved else { return result };
         let mut response = text(StatusCode::MISDIRECTED_REQUEST, moved.to_string());
-        response.headers_mut().insert(MAP_VERSION, HeaderValue::from(moved.version()));
+        let version = HeaderValue::from(moved.version());
+        let told = match moved.is_decided() {
+            true => version,
+            false => HeaderValue::try_from(format!("{}{UNDECIDED}", moved.version())).unwrap_or(version),
+        };
+        response.headers_mut().insert(MAP_VERSION, told);
         Ok(response)
     }
 
@@ -84,12 +89,23 @@ impl Moved {
     /// [`Moved`], and those that come in.
     pub fn read<B>(result: Result<Response<B>>) -> Result<Response<B>> {
         let response = result?;
-        match version(response.headers().get(MAP_VERSION)) {
-            Some(version) if response.status() == StatusCode::MISDIRECTED_REQUEST => {
-                Err(Error::from(Moved::at(version)))
-            }
-            _ => Ok(response),
+        let header =
+            response.headers().get(MAP_VERSION).filter(|_| response.status() == StatusCode::MISDIRECTED_REQUEST);
+        match header.and_then(refusal) {
+            Some(moved) => Err(Error::from(moved)),
+            None => Ok(response),
         }
+    }
+}
+
+/// Stands behind a version that the shard does not know yet.
+const UNDECIDED: &str = ", undecided";
+
+fn refusal(header: &HeaderValue) -> Option<Moved> {
+    let told = header.to_str().ok()?;
+    match told.strip_suffix(UNDECIDED) {
+        Some(version) => version.parse().ok().map(Moved::undecided),
+        None => told.parse().ok().map(Moved::at),
     }
 }
 
@@ -150,6 +166,14 @@ mod tests {
         assert!(waiting.as_mut().now_or_never().is_none(), "it was sent under map 9, which the shard does not know");
         theirs.publish(newer).unwrap();
         assert_eq!(body(waiting.await.unwrap()).await, "s1");
+    }
+
+    #[test]
+    fn a_refusal_comes_out_as_it_went_in() {
+        for moved in [Moved::at(7), Moved::undecided(7), Moved::at(u64::MAX)] {
+            let error = Moved::read(Moved::answer(Err(moved.into()))).unwrap_err();
+            assert_eq!(Moved::of(&error), Some(moved));
+        }
     }
 
     #[test]

@@ -3,11 +3,13 @@
 use crate::base::{Error, Kind};
 use std::fmt;
 
-/// Why a [`Fence`](super::Fence) refuses a request: the key has another owner under the map of this version.
+/// Why a [`Fence`](super::Fence) refuses a request: the key has another owner under the map of this version, or may have.
 ///
 /// It is the source of an error of [`Kind::Conflict`]; the request was not carried out. [`Shards`](super::Shards) that
-/// finds it in an endpoint's error sends the request again once it has a map of this version. Whoever brings the error
-/// over a wire brings the version and makes it anew: over HTTP, `Moved::answer` and `Moved::read` do (feature `http`).
+/// finds it in an endpoint's error sends the request again once it has a map of this version. Where it has that map already,
+/// and the shard is [decided](Self::is_decided), sending again is in vain, and the request fails at once. Whoever brings the
+/// error over a wire brings the version and whether it is decided, and makes it anew: over HTTP, `Moved::answer` and
+/// `Moved::read` do (feature `http`).
 ///
 /// ```
 /// use seedpod::{Error, serving::Moved};
@@ -17,17 +19,31 @@ use std::fmt;
 /// assert_eq!(Moved::of(&error).map(Moved::version), Some(7));
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Moved(u64);
+pub struct Moved {
+    version: u64,
+    decided: bool,
+}
 
 impl Moved {
     /// The key has another owner under the map of this version.
     pub const fn at(version: u64) -> Self {
-        Moved(version)
+        Moved { version, decided: true }
     }
 
-    /// The version of the map that says where to ask: the lowest that will do.
+    /// The map of this version will say who owns the key: the shard has not learnt it, and may turn out to be the one.
+    pub const fn undecided(version: u64) -> Self {
+        Moved { version, decided: false }
+    }
+
+    /// The version of the map that says where to ask: the lowest that will do. One below the router's says that the shard
+    /// knows no newer one yet.
     pub const fn version(self) -> u64 {
-        self.0
+        self.version
+    }
+
+    /// Whether the shard knows the map of this version, so that asking it again under the same one is in vain.
+    pub const fn is_decided(self) -> bool {
+        self.decided
     }
 
     /// What a fence said, where this error comes from one.
@@ -41,7 +57,7 @@ impl Moved {
 
 impl fmt::Display for Moved {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "map {} says where", self.0)
+        write!(f, "map {} says where", self.version)
     }
 }
 

@@ -1,7 +1,11 @@
 //! The future of a request to its shard.
 
 use super::super::Lease;
-use super::{Moved, Route, bounded, core::Core, view::View};
+use super::{
+    Moved, Route, bounded,
+    core::{Core, astray},
+    view::View,
+};
 use crate::{
     base::{BoxError, Error, Kind, Outcome, time::Instant},
     layer::{Classify, Metadata, attempt, on_call::OnCall},
@@ -73,7 +77,7 @@ where
 {
     let place = core.route.with_key(&request, |key| view.map.locate(key));
     core.count(&view.map, place);
-    match view.choose(view.map.owners_at(place), || core.endpoints.rng()) {
+    match view.choose(place, || core.endpoints.rng()) {
         Ok(chosen) => {
             let lease = Lease::new(&chosen.endpoint.cell, chosen.watch);
             attempt::note_tried(chosen.endpoint.cell.key());
@@ -137,11 +141,23 @@ where
             error = error.at(cell.key().clone());
         }
         *this.loaded = None;
-        let (Some(moved), Some(spare)) = (Moved::of(&error), &this.spare) else {
+        let moved = Moved::of(&error);
+        if let (Some(_), Some(cell)) = (moved, this.lease.cell()) {
+            // it is the key's owner or says who is: the attempt that follows must not pass it by
+            attempt::forget_tried(cell.key());
+        }
+        let (Some(moved), Some(spare)) = (moved, &this.spare) else {
             this.lease.settle(this.core.classify.outcome(Err(&error)));
             return Err(error);
         };
         this.lease.settle(Outcome::Ignored);
+        if moved.is_decided() && moved.version() == *this.version {
+            let astray = this.core.route.with_key(spare, |key| astray(&this.core.maps.current(), key, moved));
+            return Err(match error.place().map(Arc::<str>::from) {
+                Some(place) => astray.at(place),
+                None => astray,
+            });
+        }
         let until = *this.until.get_or_insert_with(|| this.core.patience(spare.deadline()));
         let (core, version, tries) = (this.core.clone(), *this.version, *this.refusals);
         *this.refusals += 1;

@@ -19,8 +19,11 @@ use tower::{Layer, ServiceExt, service_fn, util::BoxCloneSyncService};
 mod batches;
 mod bounds;
 mod fences;
+mod measures;
 mod model;
 mod rebalances;
+mod refusals;
+mod spills;
 
 type Endpoint = BoxCloneSyncService<Request<u64>, String, Error>;
 
@@ -209,9 +212,6 @@ async fn a_request_that_waits_in_vain_says_so_in_time_and_only_so_many_wait() {
     assert_eq!(error.to_string(), "s0: overloaded: 1 requests wait for a newer map, and no more may");
     drop(waiting);
     assert_eq!(shards.held(), 0);
-    endpoints.insert("s0", moved(1)); // it knows no newer map, and still refuses
-    let error = shards.call(Request::new(1)).await.unwrap_err();
-    assert_eq!(error.to_string(), "s0: unavailable: the shard has not learnt map 1 in time");
 }
 
 #[tokio::test(start_paused = true)]

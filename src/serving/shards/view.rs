@@ -4,7 +4,7 @@ use super::super::{
     cell::state,
     eject::Admit,
     load::Watch,
-    shard::{ShardId, ShardMap},
+    shard::{Place, ShardId, ShardMap},
     snapshot::{Endpoint, Snapshot},
 };
 use super::bounded::{Counts, Place as Loaded};
@@ -12,7 +12,7 @@ use crate::{
     base::{Error, Kind, Rng},
     layer::attempt,
 };
-use std::{collections::BTreeMap, sync::Arc};
+use std::{cell::OnceCell, collections::BTreeMap, sync::Arc};
 
 /// Says that a shard has no endpoint.
 const NOWHERE: u32 = u32::MAX;
@@ -65,7 +65,8 @@ impl<S> View<S> {
 
     /// The first owner that takes calls; the less loaded of two, and none above the bound, where load is bounded.
     #[inline(always)]
-    pub(super) fn choose(&self, owners: &[ShardId], chance: impl FnOnce() -> Rng) -> Result<Chosen<'_, S>, Error> {
+    pub(super) fn choose(&self, place: Place, chance: impl FnOnce() -> Rng) -> Result<Chosen<'_, S>, Error> {
+        let owners = self.map.owners_at(place);
         if let (Some(first), None) = (owners.first(), &self.loads)
             && let Some(endpoint) = self.endpoint(*first)
             && endpoint.cell.state() == 0
@@ -74,20 +75,43 @@ impl<S> View<S> {
         {
             return Ok(Chosen { endpoint, watch: Watch::least(&endpoint.cell), loaded: None });
         }
-        self.choose_closer(owners, chance)
+        self.choose_closer(owners, self.spills().then_some(place), chance)
     }
 
+    /// Whether others stand in for a key's owners.
+    pub(super) fn spills(&self) -> bool {
+        self.loads.as_ref().is_some_and(Counts::spills)
+    }
+
+    /// The same of these owners; behind them, where there is a place, all that stand in for them there.
     #[inline(never)]
-    fn choose_closer(&self, owners: &[ShardId], chance: impl FnOnce() -> Rng) -> Result<Chosen<'_, S>, Error> {
+    pub(super) fn choose_closer(
+        &self,
+        owners: &[ShardId],
+        place: Option<Place>,
+        chance: impl FnOnce() -> Rng,
+    ) -> Result<Chosen<'_, S>, Error> {
         let Some(loads) = &self.loads else {
-            return self.in_order(owners, |_| Ok(None)).unwrap_or_else(|| Err(self.nobody(owners)));
+            let taken = self.in_order(|at| owners.get(at).copied(), |_| Ok(None));
+            return taken.unwrap_or_else(|| Err(self.nobody(owners)));
         };
-        let order = loads.order(owners, self.map.shards().len(), chance);
+        let (order, walk) = (loads.order(owners, chance), OnceCell::new());
+        let others = |place| {
+            let mut walk = self.map.walk_at(place);
+            walk.retain(|shard| !owners.contains(shard) && loads.stands_in(*shard));
+            walk
+        };
+        let nth = |at: usize| match (order.get(at), place) {
+            (Some(owner), _) => Some(*owner),
+            // looked for only where no owner may have it: it takes them all
+            (None, Some(place)) => walk.get_or_init(|| others(place)).get(at - order.len()).copied(),
+            (None, None) => None,
+        };
         let mut full = None;
-        let taken = self.in_order(&order, |owner| match loads.take(owner) {
+        let taken = self.in_order(nth, |owner| match loads.take(owner) {
             Ok(loaded) => Ok(Some(loaded)),
             Err(error) => {
-                full = Some(error.at(self.name(owner)));
+                full.get_or_insert_with(|| error.at(self.name(owner)));
                 Err(())
             }
         });
@@ -98,11 +122,11 @@ impl<S> View<S> {
     /// last those that are draining, since the key is nowhere else.
     fn in_order(
         &self,
-        owners: &[ShardId],
+        nth: impl Fn(usize) -> Option<ShardId>,
         mut take: impl FnMut(ShardId) -> Result<Option<Loaded>, ()>,
     ) -> Option<Result<Chosen<'_, S>, Error>> {
         let ways = [(false, false), (true, false), (true, true)];
-        let passes = ways.iter().flat_map(|way| owners.iter().map(move |owner| (*owner, *way)));
+        let passes = ways.iter().flat_map(|way| (0..).map_while(&nth).map(move |owner| (owner, *way)));
         for (owner, (again, draining)) in passes {
             let Some(endpoint) = self.endpoint(owner) else { continue };
             let about = self.place(owner).and_then(|place| self.set.about.get(place));
@@ -113,15 +137,16 @@ impl<S> View<S> {
             if out || drains != draining || (!again && attempt::tried(cell.key())) {
                 continue;
             }
-            let mut watch = Watch::least(cell);
-            if cell.is_out() {
-                match cell.admit() {
-                    Admit::Probe(probe) => watch = probe.number().map_or(watch, |number| watch.of_probe(number)),
-                    Admit::Out if cell.state() & state::EJECTED != 0 => continue,
-                    Admit::In | Admit::Out => {}
-                }
+            let admit = if cell.is_out() { cell.admit() } else { Admit::In };
+            if matches!(admit, Admit::Out) && cell.state() & state::EJECTED != 0 {
+                continue;
             }
+            // a probe that cannot be taken is dropped with what admitted it: the next request is the probe
             let Ok(loaded) = take(owner) else { continue };
+            let mut watch = Watch::least(cell);
+            if let Admit::Probe(probe) = admit {
+                watch = probe.number().map_or(watch, |number| watch.of_probe(number));
+            }
             return Some(Ok(Chosen { endpoint, watch, loaded }));
         }
         None

@@ -161,7 +161,7 @@ async fn who_was_never_asked_is_to_blame_for_nothing() {
     // two are asked before time is up, and once before whoever waits gives up
     for outer in [false, true] {
         let endpoints = set_of(&[SILENT, SILENT, SILENT, SILENT, SILENT]);
-        let mut scatter = Scatter::new(endpoints.clone()).require(Coverage::count(1)).at_once(2);
+        let scatter = Scatter::new(endpoints.clone()).require(Coverage::count(1)).at_once(2);
         match outer {
             true => {
                 let layer = crate::layer::TimeoutLayer::new(10 * MILLI);

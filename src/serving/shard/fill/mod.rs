@@ -126,11 +126,11 @@ impl Walks {
     }
 
     /// All shards that own something; of a ring, each as often as it has points.
-    pub(super) fn walk(&self, roster: &Roster, slot: Slot) -> Vec<ShardId> {
+    pub(super) fn walk<'a>(&'a self, roster: &Roster, slot: Slot) -> Box<dyn Iterator<Item = ShardId> + 'a> {
         match self {
-            Walks::Ring(circle) => circle.walk(slot).collect(),
-            Walks::Wrapped(ring) => ring.walk(slot).collect(),
-            Walks::Scores => rendezvous::Scorer::new(roster).walk(key(slot)),
+            Walks::Ring(circle) => Box::new(circle.walk(slot)),
+            Walks::Wrapped(ring) => Box::new(ring.walk(slot)),
+            Walks::Scores => Box::new(rendezvous::Scorer::new(roster).walk(key(slot)).into_iter()),
         }
     }
 }

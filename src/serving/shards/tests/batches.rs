@@ -82,3 +82,53 @@ async fn items_of_a_batch_whose_keys_move_are_split_anew_and_no_other_is_sent_tw
     assert_eq!(answers, expected);
     assert_eq!(seen.lock().iter().map(|(_, items)| items).sum::<usize>(), 60, "each was served once");
 }
+
+#[tokio::test(start_paused = true)]
+async fn items_refused_under_the_same_map_fail_at_once_and_the_others_are_answered() {
+    let (map, endpoints, seen) = (map(&["s0", "s1"]), Endpoints::named("store"), Arc::new(Lock::default()));
+    endpoints.insert("s0", many("s0", seen));
+    let refuses = service_fn(|_: Request<Vec<u64>>| async { Err::<Vec<String>, _>(Moved::at(1).into()) });
+    endpoints.insert("s1", BoxCloneSyncService::new(refuses));
+    let (items, start): (Vec<u64>, _) = ((0..20).collect(), time::now());
+    let shards = Shards::new(map.clone(), |item: &u64| item, endpoints);
+    let merged = shards.batched().call(Request::new(items.clone())).await.unwrap();
+    for (item, answer) in items.iter().zip(&merged.answers) {
+        let slot = map.locate(item).slot().unwrap();
+        match answer {
+            Ok(answer) => assert_eq!((owner(&map, *item).as_str(), answer), ("s0", &format!("s0 {item}"))),
+            Err(error) => {
+                assert!(error.to_string().starts_with(&format!("s1: conflict: it does not own {slot} under")))
+            }
+        }
+    }
+    assert_eq!((merged.failed().len(), start.elapsed(), shards.held()), (1, Duration::ZERO, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_parts_key_is_the_same_for_the_same_split_and_another_for_another() {
+    let (maps, endpoints, seen) = (ShardMaps::new(map(&["s0", "s1"])), Endpoints::named("store"), Arc::default());
+    for name in ["s0", "s1", "s2"] {
+        let seen: Arc<Lock<BTreeMap<&str, String>>> = Arc::clone(&seen);
+        let note = service_fn(move |request: Request<Vec<u64>>| {
+            seen.lock().insert(name, request.idempotency_key().unwrap().to_owned());
+            async move { Ok(vec![String::new(); request.message().len()]) }
+        });
+        endpoints.insert(name, Many::new(note));
+    }
+    let shards = Shards::new(maps.clone(), |item: &u64| item, endpoints);
+    let keys = || {
+        let request = Request::new((0..60).collect()).keyed("order");
+        shards.batched().call(request).now_or_never().unwrap().unwrap().all().unwrap();
+        std::mem::take(&mut *seen.lock())
+    };
+    let before = keys();
+    assert_ne!(before["s0"], before["s1"]);
+    assert_eq!(keys(), before, "sent again, the same");
+    let next = maps.current().next(|change| {
+        change.add("s2");
+    });
+    maps.publish(next.unwrap()).unwrap();
+    let after = keys();
+    assert_eq!(after.len(), 3);
+    assert!(after.values().all(|key| before.values().all(|old| old != key)), "split anew, other keys");
+}

@@ -1,6 +1,7 @@
 //! Bounded load: no shard above its part of the mean, and what becomes of the rest.
 
 use super::*;
+use crate::serving::Shard;
 
 /// Shards that answer after a second, so that what is called at once is in flight at once.
 fn bounded(
@@ -106,4 +107,103 @@ async fn copies_share_the_load_by_two_drawn_at_random() {
     let (shards, _) = bounded(&["s0"], 1.0, 1, false);
     assert!(shards.clone().bounded(0.9).unwrap_err().to_string().contains("0.9 times the mean"));
     assert!(shards.bounded(f64::NAN).is_err());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_probe_that_the_bound_refuses_is_not_lost() {
+    let endpoints = named(&["s1", "s2"], 1_000);
+    let endpoints = endpoints.eject(Ejection::none().failures(1).wait(Duration::from_secs(9)).jitter(0.0)).unwrap();
+    let turn = Arc::new(Lock::new(0));
+    // fails, and is well from then on
+    endpoints.insert(
+        "s0",
+        BoxCloneSyncService::new(service_fn(move |_: Request<u64>| {
+            *turn.lock() += 1;
+            let turn = *turn.lock();
+            async move {
+                match turn {
+                    1 => Err(Error::from(Kind::Unavailable)),
+                    _ => Ok::<_, Error>("s0".to_owned()),
+                }
+            }
+        })),
+    );
+    let map = map(&["s0", "s1", "s2"]);
+    let shards = Shards::new(map.clone(), key, endpoints.clone()).bounded(1.5).unwrap();
+    let key_of = |name: &str| (0..).find(|key| owner(&map, *key) == name).unwrap();
+    let ask = |name: &str| Box::pin(shards.clone().call(Request::new(key_of(name))));
+    let (beside, hanging) = (ask("s1"), ask("s0"));
+    assert_eq!(ask("s0").await.unwrap_err().kind(), Kind::Unavailable);
+    assert_eq!(endpoints.explain().out.len(), 1, "it is ejected");
+    drop(beside);
+    time::sleep(Duration::from_secs(10)).await;
+    let error = ask("s0").await.unwrap_err();
+    assert_eq!(error.to_string(), "s0: overloaded: it has 1 in flight, and the bound is 1");
+    drop(hanging);
+    assert_eq!(ask("s0").await.unwrap(), "s0", "the next one is its probe");
+    assert_eq!(endpoints.explain().out.len(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_shard_that_weighs_more_may_have_more_in_flight() {
+    let heavy = ShardMap::planned([Shard::new("s0").weight(3), Shard::new("s1")]).build().unwrap();
+    let shards = Shards::new(heavy, key, named(&["s0", "s1"], 1_000)).bounded(1.2).unwrap();
+    let map = shards.map();
+    let mut of: [Vec<u64>; 2] = Default::default();
+    (0..2_000_u64).for_each(|number| of[map.owner(&number).index()].push(number));
+    // three of one, one of the other: what their weights say
+    let keys = of[0].chunks(3).zip(&of[1]).take(50).flat_map(|(three, one)| three.iter().chain([one]));
+    let calls: Vec<_> = keys.map(|key| shards.clone().call(Request::new(*key))).collect();
+    assert_eq!(shards.endpoints().pending("s0"), Some(150));
+    for answer in join_all(calls).await {
+        answer.unwrap();
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn while_shards_are_added_under_load_none_is_refused_by_the_bound() {
+    let three = map(&["s0", "s1", "s2"]);
+    let five = three.next(|change| {
+        change.add("s3").add("s4");
+    });
+    let (five, maps) = (five.unwrap(), ShardMaps::new(three.clone()));
+    let shards = Shards::new(maps.clone(), key, named(&["s0", "s1", "s2", "s3", "s4"], 300)).bounded(1.25).unwrap();
+    // 600 at a time, one after the other begun, each asked for again as soon as it is answered
+    let of = |name| keys_of(&three, name).take(200).collect::<Vec<_>>();
+    let keys = of("s0").into_iter().zip(of("s1")).zip(of("s2")).flat_map(|((a, b), c)| [a, b, c]);
+    let asking = keys.enumerate().map(|(number, key)| {
+        let mut shards = shards.clone();
+        async move {
+            time::sleep(Duration::from_micros(500 * number as u64)).await;
+            for _ in 0..40 {
+                shards.call(Request::new(key)).await?;
+            }
+            Ok::<_, Error>(())
+        }
+    });
+    let growing = async {
+        let parts = three.parts_with(&five).unwrap();
+        for step in 0..=20 {
+            time::sleep(Duration::from_millis(400)).await;
+            let arrived = |place| place * 20 < parts.len() * step;
+            maps.publish(three.stepped(&five, &parts, 2 + step as u64, arrived).unwrap()).unwrap();
+        }
+    };
+    let (answers, ()) = futures::join!(join_all(asking), growing);
+    let failed: Vec<_> = answers.into_iter().filter_map(Result::err).collect();
+    assert!(failed.is_empty(), "{} of 600: {}", failed.len(), failed[0]);
+    assert!(shards.map().share("s4") > 0.199, "it is over before they are");
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_strategy_lifts_the_bound_of_equal_shards() {
+    let names = ["s0", "s1", "s2", "s3", "s4"];
+    let ring = ShardMap::ring(names).build().unwrap();
+    let slots = ShardMap::planned(names).build().unwrap();
+    for (map, factor) in [(&ring, 1.0), (&ring, 1.25), (&slots, 1.0), (&slots, 1.25)] {
+        let shards = Shards::new(map.clone(), key as fn(&Request<u64>) -> &u64, named(&names, 1_000));
+        let shards = shards.spilling(factor).unwrap();
+        let (got, refused) = at_once(&shards, factor, 0..500).await;
+        assert_eq!((got.values().sum::<u32>(), refused), (500, 0), "{got:?}");
+    }
 }
