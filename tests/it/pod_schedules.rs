@@ -36,6 +36,7 @@ const SUBJECT: Subject = Subject {
         "task panicked",
     ],
     one_in: 1,
+    usual: 200,
 };
 
 #[test]

@@ -47,6 +47,7 @@ const SUBJECT: Subject = Subject {
         "step conflicted",
     ],
     one_in: 1,
+    usual: 200,
 };
 
 #[test]

@@ -1,6 +1,6 @@
 //! Seeded fault schedules: how many, what they hit, and how a failing one is told.
 //!
-//! `SEEDPOD_SCHEDULES` says how many (200 by default); `SEEDPOD_SEED` runs just that one.
+//! `SEEDPOD_SCHEDULES` says how many (by default as many as are usual for the subject); `SEEDPOD_SEED` runs just that one.
 
 use seedpod::base::Seed;
 use std::{
@@ -27,6 +27,8 @@ pub(crate) struct Subject {
     pub(crate) faults: &'static [&'static str],
     /// One of how many is run, where each is a whole world of its own.
     pub(crate) one_in: u64,
+    /// How many are asked for where nobody says.
+    pub(crate) usual: u64,
 }
 
 /// Every so many schedules one is run twice: what it returns must be the same, or its seed would not replay it.
@@ -38,7 +40,7 @@ impl Subject {
     pub(crate) fn run<T: PartialEq + Debug>(&self, mut one: impl FnMut(Seed, &mut Hits) -> T) {
         let number = |name: &str| std::env::var(name).ok().and_then(|text| text.parse::<u64>().ok());
         let only = number("SEEDPOD_SEED");
-        let asked = number("SEEDPOD_SCHEDULES").unwrap_or(200);
+        let asked = number("SEEDPOD_SCHEDULES").unwrap_or(self.usual);
         let count = only.map_or((asked / self.one_in).max(1), |_| 1);
         let first = only.unwrap_or(0);
         let mut total = Hits::default();

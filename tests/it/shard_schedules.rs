@@ -38,6 +38,7 @@ const SUBJECT: Subject = Subject {
         "went back",
     ],
     one_in: 1,
+    usual: 40,
 };
 
 #[test]

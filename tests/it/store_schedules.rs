@@ -31,6 +31,7 @@ const SUBJECT: Subject = Subject {
         "writer too late",
     ],
     one_in: 1,
+    usual: 200,
 };
 
 #[test]

@@ -44,6 +44,7 @@ const SUBJECT: Subject = Subject {
         "scaled up",
     ],
     one_in: 20,
+    usual: 200,
 };
 
 #[test]

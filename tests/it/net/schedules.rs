@@ -34,6 +34,7 @@ const SUBJECT: Subject = Subject {
         "server stalled",
     ],
     one_in: 1,
+    usual: 200,
 };
 
 #[test]
