@@ -1,6 +1,6 @@
 //! The gate in front of one shard's data: only what the shard owns passes, and a part that moves away is sealed.
 
-use super::super::shard::{SLOTS, ShardKey, ShardMap, Slot, Span, hash};
+use super::super::shard::{SLOTS, ShardKey, ShardMap, Slot, Span, Strategy, hash};
 use super::{Moved, Moving, ShardMaps};
 use crate::base::{
     Error, Kind, Result,
@@ -17,6 +17,10 @@ use tokio::sync::Notify;
 
 /// The bit of a word that says: part of this slot is sealed, look closer.
 const SEALED: u32 = 1 << 31;
+
+/// How many counts there are where keys are not sealed by slots: all are marked by each seal, so few, and more than one, so
+/// that threads meet seldom.
+const WORDS_OF_RANGES: usize = 64;
 
 /// What a fence does with a request. Everything it decides is decided here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,7 +55,7 @@ pub(super) fn verdict(sealed: Option<u64>, known: u64, place: Option<usize>, ask
 ///                        └──────map ≥ v, not mine► another's
 /// ```
 ///
-/// It takes 256 KiB: a count for each slot.
+/// It takes 256 KiB: a count for each slot. Of a map of ranges it has 64 counts, and each seal concerns them all.
 ///
 /// A handle: clones are the same fence. [`FenceLayer`](super::FenceLayer) puts it in front of a service.
 ///
@@ -83,7 +87,7 @@ struct Shared {
     maps: ShardMaps,
     /// Of the first map: what the words are counted by, whatever map comes.
     seed: u64,
-    /// Of each slot: how many are inside, and [`SEALED`].
+    /// Of each slot, or of many slots together: how many are inside, and [`SEALED`].
     words: Box<[AtomicU32]>,
     closer: Lock<Closer>,
     /// Somebody has left a slot of which part is sealed.
@@ -108,15 +112,26 @@ struct Seal {
     at: u64,
 }
 
+impl Shared {
+    /// The number of the word that this slot is counted in.
+    #[inline(always)]
+    fn at(&self, slot: Slot) -> u16 {
+        slot.number() & (self.words.len() - 1) as u16 // there are 64 or 65,536
+    }
+}
+
 impl Fence {
     /// In front of the data of the shard of this name, following these maps.
     pub fn new(shard: impl Into<Arc<str>>, maps: ShardMaps) -> Self {
-        let seed = maps.look().seed();
+        let (seed, words) = match maps.look() {
+            map if map.strategy() == Strategy::Ranges => (map.seed(), WORDS_OF_RANGES),
+            map => (map.seed(), SLOTS),
+        };
         let shared = Shared {
             shard: shard.into(),
             maps,
             seed,
-            words: (0..SLOTS).map(|_| AtomicU32::new(0)).collect(),
+            words: (0..words).map(|_| AtomicU32::new(0)).collect(),
             closer: Lock::default(),
             left: Notify::new(),
             refused: AtomicU64::new(0),
@@ -174,7 +189,7 @@ impl Fence {
     /// # Errors
     /// [`Moved`], where the shard does not own the key, where it is sealed, or where the request knows a newer map.
     pub fn enter(&self, key: &(impl ShardKey + ?Sized), version: Option<u64>) -> Result<Pass, Moved> {
-        let slot = Slot::of(hash(key, self.shared.seed)).number();
+        let slot = self.shared.at(Slot::of(hash(key, self.shared.seed)));
         // counted before anything is looked at: a seal either sees this one, or is seen by it
         let before = self.word(slot).map_or(0, |word| word.fetch_add(1, AcqRel));
         let pass = Pass { fence: self.shared.clone(), place: Inside::Slot(slot) };
@@ -274,10 +289,10 @@ impl Fence {
     /// The words that these are counted in.
     fn slots(&self, spans: &[Span]) -> Vec<u16> {
         let by_slot = |span: &Span| matches!(span, Span::Hashes { seed, .. } if *seed == self.shared.seed);
-        if spans.iter().all(by_slot) {
+        if self.shared.words.len() == SLOTS && spans.iter().all(by_slot) {
             return spans.iter().flat_map(Span::slots).map(Slot::number).collect();
         }
-        Slot::all().map(Slot::number).collect()
+        Slot::all().map(Slot::number).take(self.shared.words.len()).collect()
     }
 
     /// Which of the key's owners the shard is.
