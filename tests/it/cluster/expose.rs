@@ -46,5 +46,15 @@ async fn a_whole_cluster_over_real_sockets() {
     let cluster = super::world::builder(1).network(seedpod::net::Net::tcp()).start().await.unwrap();
     cluster.apply(&shop("web", 2)).await.unwrap();
     cluster.available("deployment/web").await.unwrap();
-    assert!(super::world::fetch(&cluster, "http://web/").await.unwrap().starts_with("web-"));
+    // the workload counts its pods a moment before its service knows them
+    let answer = async {
+        loop {
+            match super::world::fetch(&cluster, "http://web/").await {
+                Err(error) if error.chain().contains("no endpoint is ready") => tokio::task::yield_now().await,
+                answer => break answer.unwrap(),
+            }
+        }
+    };
+    let answer = tokio::time::timeout(Duration::from_secs(10), answer).await.unwrap();
+    assert!(answer.starts_with("web-"));
 }
