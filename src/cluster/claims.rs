@@ -11,11 +11,11 @@ use crate::{
 pub(super) struct Claims(Lock<hash::Map<Box<str>, hash::Map<Box<str>, Volume>>>);
 
 impl Claims {
-    /// The volume of a claim; a new one that may hold this much, in bytes, where there was none.
-    pub(super) fn claim(&self, namespace: &str, name: &str, size: Option<u64>) -> Volume {
+    /// From now on the claim has a volume: that which it had, or a new one that may hold this much, in bytes.
+    pub(super) fn keep(&self, namespace: &str, name: &str, size: Option<u64>) {
         let mut all = self.0.lock();
         let volumes = all.entry(namespace.into()).or_default();
-        volumes.entry(name.into()).or_insert_with(|| size.map_or_else(Volume::memory, Volume::bounded)).clone()
+        volumes.entry(name.into()).or_insert_with(|| size.map_or_else(Volume::memory, Volume::bounded));
     }
 
     pub(super) fn get(&self, namespace: &str, name: &str) -> Option<Volume> {

@@ -33,6 +33,7 @@ pub(super) struct Plane {
     pub(super) env: BTreeMap<String, String>,
     pub(super) routes: Arc<Routes>,
     pub(super) addresses: Lock<Addresses>,
+    /// The volumes of stateful sets' pods, which outlive pods too.
     pub(super) claims: Claims,
     pub(super) admission: Option<Admission>,
 }

@@ -101,7 +101,8 @@ use settings::Seen;
 /// - No request lasts longer than its deadline; every leaf is given it.
 /// - A leaf is polled when it was woken, not whenever another one was (four leaves and fewer: at every wake).
 /// - The load and the outcome of an endpoint are counted as [`Replicas`](super::Replicas) counts them, so that draining
-///   and ejection know of it.
+///   and ejection know of it: in flight from the moment that the request begins, also while the leaf waits for its turn. One
+///   that was never asked is to blame for nothing.
 /// - Always ready: every leaf is cloned once per attempt and made ready inside the call. Dropping the call drops what is
 ///   under way.
 ///

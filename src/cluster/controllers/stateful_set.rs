@@ -112,7 +112,7 @@ async fn create(
     for template in &spec.volume_claim_templates {
         let size = template.spec.resources.requests.get("storage").map(|size| size.value());
         let size = size.and_then(|size| u64::try_from(size).ok());
-        plane.claims.claim(set.namespace(), &claim(template, &name), size);
+        plane.claims.keep(set.namespace(), &claim(template, &name), size);
     }
     match plane.create(&pending(&pod)?).await {
         Ok(_) => {

@@ -1,10 +1,12 @@
 //! A container's environment: values, references, `$(NAME)`.
 
 use super::Problem;
-use crate::cluster::object::{
-    ConfigMap, Container, EnvVar, Metadata, PodSpec, Quantity, ResourceFieldSelector, Secret, ServicePort,
+use crate::{
+    cluster::object::{
+        ConfigMap, Container, EnvVar, Metadata, PodSpec, Quantity, ResourceFieldSelector, Secret, ServicePort,
+    },
+    pod::Volume,
 };
-use crate::pod::Volume;
 use std::collections::BTreeMap;
 
 /// What references are resolved against.

@@ -66,7 +66,8 @@ impl ShardMapBuilder {
         self
     }
 
-    /// How many shards own each slot: 1 by default, 64 at most. The first is the one that answers, the others stand in for it.
+    /// How many shards own each slot: 1 by default, 64 at most. The first is the one that answers, the others stand in for
+    /// it.
     pub fn copies(mut self, copies: usize) -> Self {
         self.rules.copies = copies;
         self
@@ -103,9 +104,9 @@ impl ShardMapBuilder {
     /// # Errors
     /// [`Kind::Invalid`], which tells all mistakes at once: no shard, more than 65,534, one named twice or not at all; no
     /// weight, or one too large, or any but 1 in a map by [jump](ShardMap::jump); no copies, more than there are shards that
-    /// weigh something, than 64, or than zones where they are to be [apart](Self::apart), a shard without one there; no points, or
-    /// more than 2²⁴ of all shards together, 2¹⁸ on the crate's ring; a version that none can follow; and of [ranges](ShardMap::ranges) those that are empty, overlap, leave keys out or have other numbers of
-    /// owners.
+    /// weigh something, than 64, or than zones where they are to be [apart](Self::apart), a shard without one there; no
+    /// points, or more than 2²⁴ of all shards together, 2¹⁸ on the crate's ring; a version that none can follow; and of
+    /// [ranges](ShardMap::ranges) those that are empty, overlap, leave keys out or have other numbers of owners.
     pub fn build(self) -> Result<ShardMap> {
         self.after(None)
     }

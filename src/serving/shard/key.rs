@@ -39,8 +39,8 @@ pub trait ShardKey {
 }
 
 macro_rules! pointing {
-    ($($pointer:ty),*) => {$(
-        impl<T: ShardKey + ?Sized> ShardKey for $pointer {
+    ($($pointer:ty $(where T: $bound:path)?),*) => {$(
+        impl<T: ShardKey $(+ $bound)? + ?Sized> ShardKey for $pointer {
             type Bytes<'a>
                 = T::Bytes<'a>
             where
@@ -54,19 +54,7 @@ macro_rules! pointing {
     )*};
 }
 
-pointing!(&T, Box<T>, Arc<T>);
-
-impl<T: ShardKey + ToOwned + ?Sized> ShardKey for Cow<'_, T> {
-    type Bytes<'a>
-        = T::Bytes<'a>
-    where
-        Self: 'a;
-
-    #[inline]
-    fn shard_bytes(&self) -> T::Bytes<'_> {
-        (**self).shard_bytes()
-    }
-}
+pointing!(&T, Box<T>, Arc<T>, Cow<'_, T> where T: ToOwned);
 
 macro_rules! borrowed {
     ($($type:ty: $bytes:ident),*) => {$(

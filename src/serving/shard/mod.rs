@@ -69,7 +69,7 @@ pub mod slot;
 pub(crate) mod step;
 mod table;
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;
 mod walk;
 mod wire;
 

@@ -211,11 +211,7 @@ impl<T: Clone, U> Batch<T, U> {
         let map = core.maps.current();
         for place in places {
             let Some(item) = self.items.get(place) else { continue };
-            let astray = core.route.with_key(item, |key| astray(&map, key, moved));
-            let astray = match error.place().map(Arc::<str>::from) {
-                Some(shard) => astray.at(shard),
-                None => astray,
-            };
+            let astray = core.route.with_key(item, |key| astray(&map, key, moved, error));
             self.answer(place, Err(astray));
         }
     }

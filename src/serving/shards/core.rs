@@ -135,16 +135,21 @@ fn late(moved: Moved, version: u64) -> Error {
     Error::new(Kind::Unavailable, message).because(moved)
 }
 
-/// The shard that this key was sent to under a map does not own it under that very map: to ask again would be in vain.
+/// The shard that this key was sent to under a map does not own it under that very map, as its error says: to ask again would
+/// be in vain.
 #[cold]
-pub(super) fn astray(map: &ShardMap, key: &[u8], moved: Moved) -> Error {
+pub(super) fn astray(map: &ShardMap, key: &[u8], moved: Moved, error: &Error) -> Error {
     let place = map.locate(key);
     let of = match place.slot() {
         Some(slot) => slot.to_string(),
         None => map.parts().nth(place.index()).map_or_else(String::new, |(span, _)| span.to_string()),
     };
     let message = format!("it does not own {of} under map {}, nor does it say who does", moved.version());
-    Error::new(Kind::Conflict, message)
+    let astray = Error::new(Kind::Conflict, message);
+    match error.place() {
+        Some(shard) => astray.at(shard),
+        None => astray,
+    }
 }
 
 /// One request that waits, until dropped.

@@ -23,15 +23,14 @@ use futures::future::BoxFuture;
 ///
 /// # Several copies
 ///
-/// The keys come from the first owner, which is where [`Shards`](super::Shards) writes while it takes
-/// calls. Where others may have newer data, since a write goes to [a quorum](super::Shards::copies) or the first was away,
-/// bring the newest of what all [`Moving::owners`] have: those that leave are sealed before it is handed over.
+/// The keys come from the first owner, which is where [`Shards`](super::Shards) writes while it takes calls. Where others may
+/// have newer data, since a write goes to [a quorum](super::Shards::copies) or the first was away, bring the newest of what
+/// all [`Moving::owners`] have: those that leave are sealed before it is handed over.
 ///
 /// # A shard that is lost for good
 ///
-/// It is moved away from as any other: its mover answers for it. Let `copy` and `hand_over`
-/// take the keys from another of the owners, or from a backup, and `seal` be content where it is certain that the lost one
-/// serves nobody any more.
+/// It is moved away from as any other: its mover answers for it. Let `copy` and `hand_over` take the keys from another of the
+/// owners, or from a backup, and `seal` be content where it is certain that the lost one serves nobody any more.
 ///
 /// # Example
 ///

@@ -152,11 +152,8 @@ where
         };
         this.lease.settle(Outcome::Ignored);
         if moved.is_decided() && moved.version() == *this.version {
-            let astray = this.core.route.with_key(spare, |key| astray(&this.core.maps.current(), key, moved));
-            return Err(match error.place().map(Arc::<str>::from) {
-                Some(place) => astray.at(place),
-                None => astray,
-            });
+            let map = this.core.maps.current();
+            return Err(this.core.route.with_key(spare, |key| astray(&map, key, moved, &error)));
         }
         let until = *this.until.get_or_insert_with(|| this.core.patience(spare.deadline()));
         let (core, version, tries) = (this.core.clone(), *this.version, *this.refusals);

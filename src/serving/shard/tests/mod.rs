@@ -12,7 +12,7 @@ mod told_wrong;
 mod wire;
 
 /// Those that fill slots.
-const STRATEGIES: [Strategy; 6] = [
+pub(in crate::serving) const STRATEGIES: [Strategy; 6] = [
     Strategy::Planned,
     Strategy::Ring,
     Strategy::ConsistentHashRing,
@@ -21,7 +21,7 @@ const STRATEGIES: [Strategy; 6] = [
     Strategy::Maglev,
 ];
 
-fn of(strategy: Strategy, shards: impl IntoIterator<Item: Into<Shard>>) -> ShardMapBuilder {
+pub(in crate::serving) fn of(strategy: Strategy, shards: impl IntoIterator<Item: Into<Shard>>) -> ShardMapBuilder {
     match strategy {
         Strategy::Planned => ShardMap::planned(shards),
         Strategy::Ring => ShardMap::ring(shards),

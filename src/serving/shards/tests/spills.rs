@@ -1,22 +1,12 @@
 //! What goes elsewhere where any shard can answer: along the map's walk, and only to who owns something.
 
-use super::{super::super::shard::Strategy, *};
+use super::{
+    super::super::shard::tests::{STRATEGIES, of},
+    *,
+};
 use crate::serving::Shard;
 
 const NAMES: [&str; 6] = ["s0", "s1", "s2", "s3", "s4", "s5"];
-
-fn of(strategy: Strategy) -> ShardMap {
-    match strategy {
-        Strategy::Ring => ShardMap::ring(NAMES),
-        Strategy::ConsistentHashRing => ShardMap::consistent_hash_ring(NAMES),
-        Strategy::Rendezvous => ShardMap::rendezvous(NAMES),
-        Strategy::Jump => ShardMap::jump(NAMES),
-        Strategy::Maglev => ShardMap::maglev(NAMES),
-        Strategy::Planned | Strategy::Ranges => ShardMap::planned(NAMES),
-    }
-    .build()
-    .unwrap()
-}
 
 /// Who is first in the key's walk beside this one.
 fn stands_in(map: &ShardMap, key: u64, sick: &str) -> String {
@@ -25,16 +15,8 @@ fn stands_in(map: &ShardMap, key: u64, sick: &str) -> String {
 
 #[tokio::test(start_paused = true)]
 async fn the_keys_of_a_sick_shard_go_along_the_walk_and_come_back_and_no_other_moves() {
-    let strategies = [
-        Strategy::Planned,
-        Strategy::Ring,
-        Strategy::ConsistentHashRing,
-        Strategy::Rendezvous,
-        Strategy::Jump,
-        Strategy::Maglev,
-    ];
-    for strategy in strategies {
-        let (map, endpoints) = (of(strategy), named(&NAMES, 0));
+    for strategy in STRATEGIES {
+        let (map, endpoints) = (of(strategy, NAMES).build().unwrap(), named(&NAMES, 0));
         let mut shards = Shards::new(map.clone(), key, endpoints.clone()).spilling(100.0).unwrap();
         let mut ask = |key: u64| shards.call(Request::new(key)).now_or_never().unwrap().unwrap();
         endpoints.set_ready("s2", false);
@@ -78,7 +60,7 @@ async fn nothing_goes_to_who_weighs_nothing_or_owns_nothing() {
 #[tokio::test(start_paused = true)]
 async fn the_items_of_a_batch_go_along_the_walk_each_by_itself() {
     type Many = BoxCloneSyncService<Request<Vec<u64>>, Vec<String>, Error>;
-    let (map, endpoints) = (of(Strategy::Rendezvous), Endpoints::named("store"));
+    let (map, endpoints) = (ShardMap::rendezvous(NAMES).build().unwrap(), Endpoints::named("store"));
     for name in NAMES {
         let serve = service_fn(move |request: Request<Vec<u64>>| async move {
             time::sleep(Duration::from_millis(5)).await;
