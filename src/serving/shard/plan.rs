@@ -1,6 +1,10 @@
 //! What lies between two maps: which keys change hands, who must copy them, and whether it is worth it.
 
-use super::{ShardId, ShardMap, slot::Span};
+use super::{
+    ShardId, ShardMap,
+    slot::{Slot, Span},
+    table::Table,
+};
 use crate::base::{Error, Kind, Result};
 use bytes::Bytes;
 use std::{collections::BTreeMap, fmt, sync::Arc};
@@ -159,6 +163,27 @@ pub(super) fn both<'a>(
     before: &'a ShardMap,
     after: &'a ShardMap,
 ) -> impl Iterator<Item = (Span, &'a [ShardId], &'a [ShardId])> {
+    let whole = |map: &'a ShardMap| map.table().filter(|table| table.splits().is_empty());
+    let whole = whole(before).zip(whole(after)).map(|(old, new)| slots(before.seed(), old, new));
+    let cut = whole.is_none().then(|| cut(before, after));
+    whole.into_iter().flatten().chain(cut.into_iter().flatten())
+}
+
+/// Every slot of two tables of which none is split.
+fn slots<'a>(
+    seed: u64,
+    old: &'a Table,
+    new: &'a Table,
+) -> impl Iterator<Item = (Span, &'a [ShardId], &'a [ShardId])> + use<'a> {
+    let span = move |slot: Slot| Span::Hashes { seed, first: slot.first(), last: slot.last() };
+    Slot::all().zip(old.slots()).zip(new.slots()).map(move |((slot, old), new)| (span(slot), old, new))
+}
+
+/// Every part of both maps, wherever they are cut.
+fn cut<'a>(
+    before: &'a ShardMap,
+    after: &'a ShardMap,
+) -> impl Iterator<Item = (Span, &'a [ShardId], &'a [ShardId])> + use<'a> {
     let (mut old, mut new) = (before.parts().peekable(), after.parts().peekable());
     let mut from: Option<Start> = None;
     std::iter::from_fn(move || {

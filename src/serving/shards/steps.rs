@@ -34,20 +34,22 @@ pub(super) fn next(now: &ShardMap, wanted: &ShardMap, slots_max: f64) -> Result<
     let parts = now.parts_with(wanted)?;
     let names = |map: &ShardMap| -> Vec<Arc<str>> { map.shards().iter().map(|shard| shard.name.clone()).collect() };
     let (old, new) = (names(now), names(wanted));
-    let mut groups: BTreeMap<(Vec<&Arc<str>>, Vec<&Arc<str>>), Vec<usize>> = BTreeMap::new();
+    let mut groups: BTreeMap<(&[ShardId], &[ShardId]), Vec<usize>> = BTreeMap::new();
     let same: Vec<Option<ShardId>> = old.iter().map(|name| wanted.id(name)).collect();
     let stays = |(before, after): (&ShardId, &ShardId)| same.get(before.index()) == Some(&Some(*after));
     for (place, part) in parts.iter().enumerate() {
-        if part.before.iter().zip(part.after).all(stays) {
-            continue;
+        if !part.before.iter().zip(part.after).all(stays) {
+            groups.entry((part.before, part.after)).or_default().push(place);
         }
-        let before: Vec<_> = part.before.iter().filter_map(|owner| old.get(owner.index())).collect();
-        let after: Vec<_> = part.after.iter().filter_map(|owner| new.get(owner.index())).collect();
-        groups.entry((before, after)).or_default().push(place);
     }
     if groups.is_empty() {
         return Ok(None);
     }
+    // in the order of their names: numbers are each map's own
+    let groups: BTreeMap<_, _> = groups
+        .into_iter()
+        .map(|((before, after), places)| ((named(&old, before), named(&new, after)), places))
+        .collect();
     let version = now.version().saturating_add(1);
     let (mut arrives, mut carried, mut width) = (vec![false; parts.len()], BTreeMap::new(), 0.0);
     'step: for ((before, after), places) in &groups {
@@ -76,6 +78,10 @@ pub(super) fn next(now: &ShardMap, wanted: &ShardMap, slots_max: f64) -> Result<
         (moving, if leaves { Task::Leave } else { Task::Carry })
     });
     Ok(Some(Step { tasks: tasks.collect(), map }))
+}
+
+fn named<'a>(names: &'a [Arc<str>], owners: &[ShardId]) -> Vec<&'a Arc<str>> {
+    owners.iter().filter_map(|owner| names.get(owner.index())).collect()
 }
 
 /// What has to be done so that keys with these owners get those: from whom, to whom, whether the former stays an owner.
