@@ -87,15 +87,16 @@ impl Reject {
     }
 }
 
-/// Writes state that the broker keeps, where its version is the one expected; the version becomes one higher.
+/// Writes state that the broker keeps, or forgets it, where its version is the one expected. The version becomes one
+/// higher; what is forgotten has none, and begins again at 1.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StateWrite {
     /// Under this key.
     pub key: Name,
     /// The version that must be there; 0 for none.
     pub expect: u64,
-    /// The new value.
-    pub value: Bytes,
+    /// The new value; none forgets it.
+    pub value: Option<Bytes>,
 }
 
 /// Everything that one piece of work does: what it took is settled, what it made is published, what it knows is kept.
@@ -180,7 +181,14 @@ impl Step {
     /// Writes this where the version under the key is `expect` (0: none).
     #[must_use]
     pub fn write(mut self, key: impl Into<Name>, expect: u64, value: impl Into<Bytes>) -> Self {
-        self.state.push(StateWrite { key: key.into(), expect, value: value.into() });
+        self.state.push(StateWrite { key: key.into(), expect, value: Some(value.into()) });
+        self
+    }
+
+    /// Forgets what stands under this key, where its version is `expect`.
+    #[must_use]
+    pub fn forget(mut self, key: impl Into<Name>, expect: u64) -> Self {
+        self.state.push(StateWrite { key: key.into(), expect, value: None });
         self
     }
 }

@@ -56,7 +56,10 @@ impl Table {
             self.store(now, publish, effects);
         }
         for write in step.state.drain(..) {
-            self.state.insert(write.key, (write.expect + 1, write.value));
+            match write.value {
+                Some(value) => drop(self.state.insert(write.key, (write.expect.saturating_add(1), value))),
+                None => drop(self.state.remove(&write.key)),
+            }
         }
         Ok(())
     }

@@ -143,7 +143,7 @@ pub async fn steps_are_atomic(broker: &dyn Broker) -> Result {
     Ok(())
 }
 
-/// State is written where its version is the expected one, and read with its version.
+/// State is written and forgotten where its version is the expected one, and read with its version.
 ///
 /// # Errors
 /// Those of the broker, where it fails.
@@ -160,5 +160,10 @@ pub async fn keeps_state(broker: &dyn Broker) -> Result {
     assert_eq!(broker.load(&key).await?, (2, Bytes::from_static(b"c")));
     let twice = Step::new().write(&key, 2, "d").write(&key, 2, "e");
     refused(broker.settle(twice).await, Kind::Invalid, "conformance.state");
+    refused(broker.settle(Step::new().forget(&key, 1)).await, Kind::Conflict, "conformance.state");
+    broker.settle(Step::new().forget(&key, 2)).await?;
+    assert_eq!(broker.load(&key).await?, (0, Bytes::new()), "forgotten");
+    broker.settle(Step::new().write(&key, 0, "again")).await?;
+    assert_eq!(broker.load(&key).await?, (1, Bytes::from_static(b"again")));
     Ok(())
 }
