@@ -373,6 +373,240 @@ async fn told_to_stop_it_leases_no_more_and_lets_what_runs_end() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_handler_that_gives_no_sign_of_life_loses_its_lease_and_one_that_does_keeps_it() {
+    let shop = Shop::new().await;
+    shop.order([1, 2, 3]).await;
+    let pump = shop.pump(|message| async move {
+        match message.json::<u32>()? {
+            1 => std::future::pending().await,
+            2 => {
+                for _ in 0..10 {
+                    time::sleep(20 * SECOND).await; // moves by itself
+                }
+            }
+            _ => {
+                let alive = async {
+                    loop {
+                        message.alive();
+                        time::sleep(25 * SECOND).await;
+                    }
+                };
+                let long = time::sleep(200 * SECOND);
+                tokio::select! { () = alive => {}, () = long => {} }
+            }
+        }
+        Ok(())
+    });
+    let pump = pump.hold(10 * SECOND).silence(30 * SECOND).concurrency(3);
+    let control = pump.control();
+    let stop = async {
+        time::sleep(45 * SECOND).await;
+        assert_eq!(control.tally().lost, 1, "the hung one");
+        time::sleep(160 * SECOND).await;
+    };
+    pump.drain(SECOND).run_until(stop).await.unwrap();
+    assert_eq!(control.tally().done, 2);
+    let hung: Vec<_> = shop.seen().into_iter().filter(|(_, number, _)| *number == 1).collect();
+    assert_eq!(hung[1], (35, 1, attempts(0, 0, 1)), "silent for 30 s, renewed at 25 s for the last time");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_does_not_end_within_the_drain_is_handed_back_uncharged() {
+    let shop = Shop::new().await;
+    shop.order(0..4).await;
+    let pump = shop.pump(|message| async move {
+        time::sleep(SECOND * if message.json::<u32>()? == 0 { 3 } else { 600 }).await;
+        Ok(())
+    });
+    let pump = pump.concurrency(3).drain(5 * SECOND);
+    let control = pump.control();
+    pump.run_until(time::sleep(SECOND)).await.unwrap();
+    assert_eq!((time::now() - shop.start).as_secs(), 6);
+    let tally = control.tally();
+    assert_eq!((tally.done, tally.handed_back, tally.lost), (1, 2, 0));
+    let stats = shop.stats().await;
+    assert_eq!((stats.ready, stats.leased), (3, 0), "nothing is left in hand");
+    let again = shop.broker.lease(&shop.orders.subscription("mailer"), Want::items(3).chunk(1)).await.unwrap();
+    assert!(again.iter().all(|delivery| delivery.attempts == Attempts::default()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn paused_it_leases_nothing_and_resumed_it_goes_on_with_as_many_as_it_is_told() {
+    let shop = Shop::new().await;
+    shop.order(0..20).await;
+    let pump = shop.pump(|_| async {
+        time::sleep(10 * SECOND).await;
+        Ok(())
+    });
+    let pump = pump.concurrency(4);
+    let control = pump.control();
+    let leased = async || shop.stats().await.leased;
+    let steer = async {
+        time::sleep(SECOND).await;
+        assert_eq!(leased().await, 4);
+        control.pause();
+        assert!(control.is_paused());
+        time::sleep(30 * SECOND).await;
+        assert_eq!((leased().await, control.tally().done), (0, 4), "what ran has ended, and no more was leased");
+        control.set_concurrency(2);
+        assert!(control.is_paused(), "it does not resume it");
+        control.resume();
+        time::sleep(SECOND).await;
+        assert_eq!((leased().await, control.concurrency()), (2, 2));
+        control.set_concurrency(9);
+        time::sleep(20 * SECOND).await;
+        assert_eq!(leased().await, 4, "no more than it was made for");
+        control.set_concurrency(0);
+        time::sleep(20 * SECOND).await;
+        assert_eq!(leased().await, 1, "one is the least");
+    };
+    pump.run_until(steer).await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_waits_for_messages_is_paused_too() {
+    let shop = Shop::new().await;
+    let pump = shop.pump(|_| async { Ok(()) });
+    let control = pump.control();
+    let steer = async {
+        time::sleep(SECOND).await; // it waits by now
+        control.pause();
+        time::sleep(SECOND).await;
+        shop.order([1]).await;
+        time::sleep(60 * SECOND).await;
+        assert_eq!(shop.stats().await.ready, 1);
+        control.resume();
+        time::sleep(SECOND).await;
+    };
+    pump.run_until(steer).await.unwrap();
+    assert_eq!(control.tally().done, 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_crashes_twice_is_tried_alone_and_then_dies_with_its_history() {
+    let shop = Shop::new().await;
+    shop.order(0..6).await;
+    let together = Arc::new(Lock::new((0_u32, 0_u32)));
+    let pump = {
+        let together = together.clone();
+        shop.pump(move |message| {
+            let together = together.clone();
+            async move {
+                if message.topic().as_str() == "orders.quarantine" {
+                    {
+                        let mut together = together.lock();
+                        together.0 += 1;
+                        together.1 = together.1.max(together.0);
+                    }
+                    time::sleep(SECOND).await;
+                    together.lock().0 -= 1;
+                }
+                let number = message.json::<u32>()?;
+                assert!(number >= 3, "poison {number}");
+                Ok(())
+            }
+        })
+    };
+    let pump = pump
+        .concurrency(4)
+        .crashes(5)
+        .backoff(Backoff::new(SECOND, SECOND).exact())
+        .quarantine(queue::Quarantine::new("orders.quarantine").dead_letters("orders.dead"));
+    let control = pump.control();
+    let other = pump.clone();
+    tokio::try_join!(pump.run_until(time::sleep(60 * SECOND)), other.run_until(time::sleep(60 * SECOND))).unwrap();
+    let tally = control.tally();
+    assert_eq!((tally.done, tally.quarantined, tally.rejected), (3, 3, 3));
+    assert_eq!(together.lock().1, 1, "one at a time, though two pumps run");
+    for _ in 0..3 {
+        let letters = shop.broker.lease(&shop.dead.subscription(DEAD_LETTERS), Want::one()).await.unwrap();
+        let letter = &letters[0];
+        let dead = DeadLetter::read(&letter.batch.headers).unwrap();
+        assert_eq!((dead.attempts, dead.subscription.topic.as_str()), (attempts(0, 1, 0), "orders.quarantine"));
+        let note = queue::QuarantineNote::read(&letter.batch.headers).unwrap();
+        assert_eq!(note.attempts, attempts(0, 1, 0));
+        assert!(note.reason.starts_with("its handler panicked: poison"), "{}", note.reason);
+        let number: u32 = letter.json(0).unwrap();
+        assert_eq!(dead.id, Id::of(number.to_string()), "it keeps its id");
+        shop.broker.ack(letter.lease).await.unwrap();
+    }
+    assert_eq!(shop.stats().await.stored, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_handler_makes_is_committed_with_the_acknowledgement_or_fails_it() {
+    let shop = Shop::new().await;
+    let mails = Topic::new("mails");
+    shop.broker.declare(&mails, TopicOptions::new().subscription("outbox")).await.unwrap();
+    shop.order(0..3).await;
+    let service = {
+        let mails = mails.clone();
+        tower::service_fn(move |message: Message| {
+            let mails = mails.clone();
+            async move {
+                let number: u32 = message.json()?;
+                let mail = Publish::json(&mails, message.derive(0, 0), number);
+                Ok::<_, Error>(match number {
+                    0 => queue::Done::new().publish(mail).write("count", 0, "1"),
+                    1 => queue::Done::new().publish(mail).write("count", 7, "2"), // of a version that never was
+                    _ => queue::Done::new().publish(Publish::new("nowhere", message.derive(0, 0), "x")),
+                })
+            }
+        })
+    };
+    let pump = queue::consume(shop.broker.clone(), shop.orders.subscription("mailer"), service)
+        .attempts(2)
+        .backoff(Backoff::new(SECOND, SECOND).exact());
+    let control = pump.control();
+    pump.run_until(time::sleep(10 * SECOND)).await.unwrap();
+    let tally = control.tally();
+    assert_eq!((tally.done, tally.retried, tally.rejected), (1, 2, 2));
+    assert_eq!(shop.broker.inspect(&mails).await.unwrap().ready, 1, "all or nothing");
+    assert_eq!(shop.broker.load(&"count".into()).await.unwrap(), (1, Bytes::from_static(b"1")));
+    let reasons: Vec<_> = shop.dead_letters().await.into_iter().map(|letter| letter.reason).collect();
+    assert_eq!(
+        reasons,
+        ["state count: conflict: version 1 is there, not 7", "topic nowhere: not found: it is not declared"]
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn progress_is_fenced_and_gone_with_the_message() {
+    let shop = Shop::new().await;
+    shop.order([1]).await;
+    let (mailer, id) = (shop.orders.subscription("mailer"), Id::of("1"));
+    let late = Arc::new(Lock::new(None));
+    let pump = {
+        let late = late.clone();
+        shop.pump(move |message| {
+            let late = late.clone();
+            async move {
+                for step in 0..40 {
+                    message.progress(f64::from(step) / 40.0, format!("step {step}")).await?;
+                    time::sleep(SECOND / 4).await;
+                }
+                *late.lock() = Some(message);
+                Ok(())
+            }
+        })
+    };
+    let watch = async {
+        let mut notes = Vec::new();
+        for _ in 0..4 {
+            time::sleep(SECOND * 2 + SECOND / 8).await;
+            notes.push(queue::Progress::of(&*shop.broker, &mailer, id).await.unwrap().unwrap().note);
+        }
+        assert_eq!(notes, ["step 8", "step 16", "step 24", "step 32"]);
+    };
+    let (ended, ()) = tokio::join!(pump.run_until(time::sleep(11 * SECOND)), watch);
+    ended.unwrap();
+    assert_eq!(queue::Progress::of(&*shop.broker, &mailer, id).await.unwrap(), None);
+    let message = late.lock().take().unwrap();
+    let error = message.progress(1.0, "too late").await.unwrap_err();
+    assert_eq!(error.kind(), Kind::LeaseLost, "{error}");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_message_whose_service_was_never_ready_goes_back_uncharged() {
     #[derive(Clone)]
     struct NeverReady;

@@ -1,28 +1,50 @@
 //! What a handler gets.
 
+use super::pulse::Pulse;
 use crate::base::{Name, Result};
-use crate::queue::{Attempts, Delivery, Headers, Id, Subscription, Topic};
+use crate::queue::{Attempts, Broker, Codec, Delivery, Headers, Id, Lease, Progress, Subscription, Topic};
 use bytes::Bytes;
 use serde::{Serialize, de::DeserializeOwned};
-use std::sync::Arc;
+use std::{fmt, sync::Arc, time::Duration};
+
+/// What all messages of a pump share.
+pub(super) struct Source {
+    pub(super) broker: Arc<dyn Broker>,
+    pub(super) subscription: Subscription,
+    pub(super) hold: Duration,
+}
 
 /// One message, leased while its handler runs.
 ///
 /// It may come again: to act once all the same, do what you do under its [`idempotency_key`](Message::idempotency_key).
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Message {
     delivery: Delivery,
-    subscription: Arc<Subscription>,
+    source: Arc<Source>,
+    pulse: Arc<Pulse>,
 }
 
 impl Message {
-    pub(super) fn new(delivery: Delivery, subscription: Arc<Subscription>) -> Message {
-        Message { delivery, subscription }
+    pub(super) fn new(delivery: Delivery, source: Arc<Source>) -> Message {
+        Message { delivery, source, pulse: Arc::default() }
+    }
+
+    pub(super) fn lease(&self) -> Lease {
+        self.delivery.lease
+    }
+
+    pub(super) fn pulse(&self) -> &Arc<Pulse> {
+        &self.pulse
     }
 
     /// Its id, the same at every delivery.
     pub fn id(&self) -> Id {
         self.delivery.id(0)
+    }
+
+    /// The id of what its handler makes of it: the `index`th thing at this port. The same at every delivery.
+    pub fn derive(&self, port: u32, index: u32) -> Id {
+        Id::derive(&self.source.subscription.name, self.id(), port, index)
     }
 
     /// Its id as text: what to hand on to whoever must not do the same thing twice.
@@ -37,12 +59,12 @@ impl Message {
 
     /// The topic that it was published to.
     pub fn topic(&self) -> &Topic {
-        &self.subscription.topic
+        &self.source.subscription.topic
     }
 
     /// The subscription that it was leased from.
     pub fn subscription(&self) -> &Subscription {
-        &self.subscription
+        &self.source.subscription
     }
 
     /// What it is ordered by, if anything.
@@ -75,5 +97,49 @@ impl Message {
     /// handler that passes this on sends the message to the dead letters.
     pub fn json<T: Serialize + DeserializeOwned + Clone + 'static>(&self) -> Result<T> {
         self.delivery.json(0)
+    }
+
+    /// It as a value, by this codec: cloned where it never left the process, decoded otherwise.
+    ///
+    /// # Errors
+    /// Those of [`json`](Message::json).
+    pub fn decode<T: Clone + 'static, C: Codec<T>>(&self) -> Result<T> {
+        match self.get::<T>() {
+            Some(value) => Ok(value.clone()),
+            None => C::decode(&self.bytes()?).map_err(|error| error.at(format!("message {}", self.id()))),
+        }
+    }
+
+    /// Says that its handler is alive, though it waits long for one thing: a handler that is not heard of for longer than
+    /// [`silence`](crate::queue::Consume::silence) loses its lease.
+    pub fn alive(&self) {
+        self.pulse.beat();
+    }
+
+    /// Says how far its handler is, for [`Progress::of`]. Once in a second at most: what comes sooner is not kept. It
+    /// extends the lease with it; where the broker keeps no state, it is [`alive`](Message::alive) and nothing else.
+    ///
+    /// # Errors
+    /// [`Kind::LeaseLost`](crate::base::Kind::LeaseLost): another has the message by now; what the handler goes on to do
+    /// counts for nothing. Others are the broker's.
+    pub async fn progress(&self, fraction: f64, note: impl Into<String>) -> Result {
+        self.pulse.beat();
+        if !self.source.broker.guarantees().state {
+            return Ok(());
+        }
+        let report = Progress { fraction: fraction.clamp(0.0, 1.0), note: note.into() };
+        let hold = self.source.hold;
+        report
+            .keep(&*self.source.broker, self.subscription(), self.id(), (self.lease(), hold), self.pulse.reports())
+            .await
+    }
+}
+
+impl fmt::Debug for Message {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Message")
+            .field("subscription", &self.source.subscription)
+            .field("delivery", &self.delivery)
+            .finish_non_exhaustive()
     }
 }

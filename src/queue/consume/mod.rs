@@ -1,14 +1,21 @@
 //! The pump: deliveries of a subscription → Service.
 
+mod control;
+mod done;
 mod message;
+mod pulse;
+mod quarantine;
 mod verdict;
 mod worker;
 
+pub use control::{Control, Tally};
+pub use done::Done;
 pub use message::Message;
+pub use quarantine::{Quarantine, QuarantineNote};
 
-use super::{Broker, Subscription, TopicOptions};
+use super::{Broker, Progress, Subscription, TopicOptions};
 use crate::{
-    base::{Backoff, BoxError, Error, Kind, Result, Seed},
+    base::{Backoff, BoxError, Error, Kind, Result, Seed, time},
     pod::{Container, Context},
 };
 use futures::{
@@ -17,27 +24,32 @@ use futures::{
     stream::FuturesUnordered,
 };
 use std::{fmt, future::Future, pin::pin, sync::Arc, time::Duration};
-use tokio_util::sync::CancellationToken;
 use tower::Service;
 use verdict::Policy;
+use worker::Stopping;
 
 /// Calls the service for each message of the subscription, one at a time unless told otherwise.
 ///
-/// 1. Lease one message per idle worker; none is held that is not worked on.
-/// 2. Run the service; renew the lease at half its time, for as long as the service runs.
+/// 1. Wait until the service is ready, then lease one message per idle worker; none is held that is not worked on.
+/// 2. Run the service; renew the lease at half its time, for as long as the service runs and shows that it
+///    [lives](Consume::silence).
 /// 3. Settle by how it ended:
 ///
 /// | the service | the message |
 /// | --- | --- |
-/// | returns `Ok` | is acknowledged |
+/// | returns `Ok` | is acknowledged, together with what it [made](Done) |
 /// | fails as [`Invalid`](Kind::Invalid) | goes to the dead letters: trying again cannot help |
 /// | fails with a [`retry_after`](Error::retry_after) | comes back then, uncharged |
 /// | fails otherwise | comes back after a back-off, until [`attempts`](Consume::attempts) are spent; then dead letters |
 /// | panics | likewise, until [`crashes`](Consume::crashes) are spent |
 /// | is killed, or loses its lease | comes back when the lease has run out, until [`lapses`](Consume::lapses) are spent |
+/// | makes what the broker refuses for good | fails, as above |
 ///
-/// Told to stop, it leases no more and lets what runs end within the container's grace; a message whose service was
-/// never ready goes back, uncharged.
+/// What crashes or loses its lease twice can go to a [quarantine](Quarantine) first. [`control`](Consume::control) pauses
+/// it while it runs, and counts.
+///
+/// Told to stop, it leases no more and lets what runs end within the container's grace, or within
+/// [`drain`](Consume::drain), after which it hands back what is left, uncharged.
 ///
 /// Layers go around the service as anywhere: a time-out there bounds how long a message may take.
 ///
@@ -71,7 +83,8 @@ use verdict::Policy;
 /// ```
 pub fn consume<S>(broker: Arc<dyn Broker>, subscription: Subscription, service: S) -> Consume<S>
 where
-    S: Service<Message, Response = ()> + Clone + Send + Sync + 'static,
+    S: Service<Message> + Clone + Send + Sync + 'static,
+    S::Response: Into<Done>,
     S::Error: Into<BoxError> + 'static,
     S::Future: Send,
 {
@@ -85,8 +98,13 @@ where
             attempts: 25,
             crashes: 3,
             lapses: 20,
+            quarantine: None,
             backoff: Backoff::new(Duration::from_secs(1), Duration::from_secs(600)),
         },
+        quarantine: None,
+        silence: Duration::from_secs(3600),
+        drain: None,
+        control: Control::new(1),
         declare: None,
         seed: None,
         context: None,
@@ -106,6 +124,10 @@ pub struct Consume<S> {
     concurrency: usize,
     hold: Duration,
     policy: Policy,
+    quarantine: Option<Quarantine>,
+    silence: Duration,
+    drain: Option<Duration>,
+    control: Control,
     declare: Option<TopicOptions>,
     seed: Option<Seed>,
     /// The container that it runs as.
@@ -116,6 +138,7 @@ impl<S> Consume<S> {
     /// How many messages are worked on at once. Default 1; 0 counts as 1.
     pub fn concurrency(mut self, workers: usize) -> Self {
         self.concurrency = workers.max(1);
+        self.control = Control::new(self.concurrency);
         self
     }
 
@@ -145,6 +168,35 @@ impl<S> Consume<S> {
         self
     }
 
+    /// Where those go whose handlers crash, or lose their leases, again and again. Default: nowhere, they stay in line
+    /// with the others.
+    pub fn quarantine(mut self, quarantine: Quarantine) -> Self {
+        self.policy.quarantine = Some(quarantine.after);
+        self.quarantine = Some(quarantine);
+        self
+    }
+
+    /// For how long a handler may wait without a sign of life before its lease is no longer renewed; it ends with the
+    /// lease, charged as a lapse. A sign of life is whatever wakes its future, and [`Message::alive`]. Default 1 hour, as
+    /// long as Google's Pub/Sub clients extend a lease.
+    pub fn silence(mut self, most: Duration) -> Self {
+        self.silence = most;
+        self
+    }
+
+    /// Told to stop, waits this long for what runs, then drops it and hands it back, uncharged. Default: until it has
+    /// ended; in a pod the grace ends it, and what it held comes back as a lapse when its lease has run out. Less than the
+    /// pod's grace burns no attempt.
+    pub fn drain(mut self, within: Duration) -> Self {
+        self.drain = Some(within);
+        self
+    }
+
+    /// The live handle: pause, resume, how many at once, what was done. Set [`concurrency`](Consume::concurrency) first.
+    pub fn control(&self) -> Control {
+        self.control.clone()
+    }
+
     /// How long to wait before the next try. Default 1 s, doubling up to 10 minutes, with full jitter: Celery's.
     pub fn backoff(mut self, backoff: Backoff) -> Self {
         self.policy.backoff = backoff;
@@ -166,7 +218,8 @@ impl<S> Consume<S> {
 
 impl<S> Consume<S>
 where
-    S: Service<Message, Response = ()> + Clone + Send + Sync + 'static,
+    S: Service<Message> + Clone + Send + Sync + 'static,
+    S::Response: Into<Done>,
     S::Error: Into<BoxError> + 'static,
     S::Future: Send,
 {
@@ -195,26 +248,38 @@ where
         if let Some(context) = &self.context {
             context.ready();
         }
-        let stopping = CancellationToken::new();
-        let _stop_when_dropped = stopping.clone().drop_guard();
+        let stopping = Stopping::default();
+        let _stop_when_dropped = (stopping.soon.clone().drop_guard(), stopping.now.clone().drop_guard());
         let seed = self.seed.unwrap_or_else(Seed::ambient).fork("consume").fork(&self.subscription.to_string());
-        let work = Arc::new(self);
-        let mut workers: FuturesUnordered<_> = (0..work.concurrency as u64)
-            .map(|number| spawn(Box::pin(work.clone().work(stopping.clone(), seed.fork_index(number).rng()))))
-            .collect();
+        let quarantined = self.in_quarantine().await?.map(Arc::new);
+        let (drain, work) = (self.drain, Arc::new(self));
+        let start = |work: &Arc<Self>, number: usize, seed: Seed| {
+            let rng = seed.fork_index(number as u64).rng();
+            spawn(Box::pin(work.clone().work(number, stopping.clone(), rng)))
+        };
+        let mut workers: FuturesUnordered<_> = (0..work.concurrency).map(|number| start(&work, number, seed)).collect();
+        workers.extend(quarantined.iter().map(|work| start(work, 0, seed.fork("quarantine"))));
         let mut stop = pin!(Either::Left(stop));
+        let mut patience = pin!(Either::Right(std::future::pending()));
         let mut ended = Ok(());
         loop {
             tokio::select! {
                 biased;
                 () = &mut stop => {
-                    stopping.cancel();
+                    stopping.soon.cancel();
                     stop.set(Either::Right(std::future::pending()));
+                    if let Some(drain) = drain {
+                        patience.set(Either::Left(time::sleep(drain)));
+                    }
+                }
+                () = &mut patience => {
+                    stopping.now.cancel();
+                    patience.set(Either::Right(std::future::pending()));
                 }
                 worker = workers.next() => match worker {
                     Some(Ok(())) => {}
                     Some(Err(error)) => {
-                        stopping.cancel();
+                        stopping.soon.cancel();
                         ended = ended.and(Err(error));
                     }
                     None => return ended,
@@ -222,13 +287,29 @@ where
             }
         }
     }
+
+    /// The same pump for what is in quarantine, which it declares.
+    async fn in_quarantine(&self) -> Result<Option<Self>> {
+        let Some(quarantine) = &self.quarantine else { return Ok(None) };
+        let name = &self.subscription.name;
+        self.broker.declare(&quarantine.topic, quarantine.options(name)).await?;
+        let policy = Policy {
+            crashes: quarantine::CRASHES,
+            lapses: quarantine::LAPSES,
+            quarantine: None,
+            ..self.policy.clone()
+        };
+        let subscription = Arc::new(quarantine.topic.subscription(name));
+        Ok(Some(Consume { policy, subscription, quarantine: None, concurrency: 1, ..self.clone() }))
+    }
 }
 
 /// Its workers are tasks of the container: a kill ends them at their next await, and what they held comes back when its
 /// leases have run out. Failures go to the container's log.
 impl<S> Container for Consume<S>
 where
-    S: Service<Message, Response = ()> + Clone + Send + Sync + 'static,
+    S: Service<Message> + Clone + Send + Sync + 'static,
+    S::Response: Into<Done>,
     S::Error: Into<BoxError> + 'static,
     S::Future: Send,
 {

@@ -1,14 +1,16 @@
 //! What becomes of a message, decided from how its handler ended.
 
+use super::{Done, control::Fate};
 use crate::base::{Backoff, Error, Kind, Rng};
 use crate::queue::{Attempts, Charge, Lease, Reject, Retry, Step};
+use std::borrow::Cow;
 
 /// How a handler ended.
 #[derive(Debug)]
 pub(super) enum End {
-    /// It had not begun when the container was told to stop.
-    Unstarted,
-    Done,
+    /// It had not ended, or not begun, when the pump had to stop.
+    Stopped,
+    Done(Done),
     Failed(Error),
     Panicked(String),
 }
@@ -19,43 +21,79 @@ pub(super) struct Policy {
     pub(super) attempts: u16,
     pub(super) crashes: u16,
     pub(super) lapses: u16,
+    /// After how many crashes and lapses together it is tried alone, in quarantine.
+    pub(super) quarantine: Option<u16>,
     pub(super) backoff: Backoff,
 }
 
+/// What is done with a message.
+#[derive(Debug)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "the large one is the usual one, and a box would be paid for each message"
+)]
+pub(super) enum Verdict {
+    Settle(Step, Fate),
+    /// To the quarantine, for this reason.
+    Quarantine(Cow<'static, str>),
+}
+
 impl Policy {
-    /// Why a message is given up before it is tried again.
-    pub(super) fn spent(&self, attempts: Attempts) -> Option<String> {
-        (attempts.lapses >= self.lapses)
-            .then(|| format!("its lease ran out {} times: its workers were killed, or too slow", attempts.lapses))
+    /// What is done with a message before it is tried, if it is not to be.
+    pub(super) fn before(&self, lease: Lease, attempts: Attempts) -> Option<Verdict> {
+        if attempts.lapses >= self.lapses {
+            let reason = format!("its lease ran out {} times: its workers were killed, or too slow", attempts.lapses);
+            return Some(reject(lease, reason));
+        }
+        if attempts.crashes >= self.crashes {
+            return Some(reject(lease, format!("its workers crashed {} times", attempts.crashes)));
+        }
+        self.is_suspect(attempts).then(|| {
+            let Attempts { crashes, lapses, .. } = attempts;
+            Verdict::Quarantine(format!("crashed {crashes} times, lease lost {lapses} times").into())
+        })
+    }
+
+    fn is_suspect(&self, attempts: Attempts) -> bool {
+        let bad = u32::from(attempts.crashes) + u32::from(attempts.lapses);
+        self.quarantine.is_some_and(|after| bad >= u32::from(after))
     }
 
     /// How it is settled.
-    pub(super) fn settle(&self, end: End, lease: Lease, attempts: Attempts, rng: &mut Rng) -> Step {
+    pub(super) fn after(&self, end: End, lease: Lease, attempts: Attempts, rng: &mut Rng) -> Verdict {
         match end {
-            End::Done => Step::new().ack(lease),
-            End::Unstarted => Step::new().retry(Retry::new(lease).charge(Charge::Nothing)),
-            End::Failed(error) if error.kind() == Kind::Invalid => {
-                Step::new().reject(Reject::new(lease, error.chain()))
-            }
+            End::Done(done) => Verdict::Settle(done.onto(Step::new().ack(lease)), Fate::Done),
+            End::Stopped => retry(Retry::new(lease).charge(Charge::Nothing), Fate::HandedBack),
+            End::Failed(error) if error.kind() == Kind::Invalid => reject(lease, error.chain()),
             End::Failed(error) => match error.retry_after() {
-                Some(wait) => Step::new().retry(Retry::new(lease).after(wait).charge(Charge::Nothing)),
-                None if attempts.failures.saturating_add(1) >= self.attempts => {
-                    Step::new().reject(Reject::new(lease, error.chain()))
-                }
+                Some(wait) => retry(Retry::new(lease).after(wait).charge(Charge::Nothing), Fate::Postponed),
+                None if attempts.failures.saturating_add(1) >= self.attempts => reject(lease, error.chain()),
                 None => {
                     let wait = self.backoff.wait(attempts.failures.into(), rng);
-                    Step::new().retry(Retry::new(lease).after(wait))
+                    retry(Retry::new(lease).after(wait), Fate::Retried)
                 }
             },
-            End::Panicked(message) if attempts.crashes.saturating_add(1) >= self.crashes => {
-                Step::new().reject(Reject::new(lease, format!("its handler panicked: {message}")))
-            }
-            End::Panicked(_) => {
+            End::Panicked(message) => {
+                let crashes = attempts.crashes.saturating_add(1);
+                if crashes >= self.crashes {
+                    return reject(lease, format!("its handler panicked: {message}"));
+                }
+                if self.is_suspect(Attempts { crashes, ..attempts }) {
+                    return Verdict::Quarantine(format!("its handler panicked: {message}").into());
+                }
                 let wait = self.backoff.wait(attempts.crashes.into(), rng);
-                Step::new().retry(Retry::new(lease).after(wait).charge(Charge::Crash))
+                retry(Retry::new(lease).after(wait).charge(Charge::Crash), Fate::Retried)
             }
         }
     }
+}
+
+fn reject(lease: Lease, reason: impl Into<Cow<'static, str>>) -> Verdict {
+    Verdict::Settle(Step::new().reject(Reject::new(lease, reason)), Fate::Rejected)
+}
+
+fn retry(retry: Retry, fate: Fate) -> Verdict {
+    Verdict::Settle(Step::new().retry(retry), fate)
 }
 
 #[cfg(test)]
@@ -66,10 +104,20 @@ mod tests {
 
     const SECOND: Duration = Duration::from_secs(1);
 
-    fn settle(end: End, attempts: Attempts) -> Step {
+    fn policy() -> Policy {
         let backoff = Backoff::new(SECOND, 100 * SECOND).exact();
-        let policy = Policy { attempts: 3, crashes: 2, lapses: 4, backoff };
-        policy.settle(end, Lease::new(0, 0, 1, time::now()), attempts, &mut Seed::new(1).rng())
+        Policy { attempts: 3, crashes: 2, lapses: 4, quarantine: None, backoff }
+    }
+
+    fn lease() -> Lease {
+        Lease::new(0, 0, 1, time::now())
+    }
+
+    fn settle(end: End, attempts: Attempts) -> Step {
+        match policy().after(end, lease(), attempts, &mut Seed::new(1).rng()) {
+            Verdict::Settle(step, _) => step,
+            Verdict::Quarantine(reason) => panic!("quarantined: {reason}"),
+        }
     }
 
     fn retry(end: End, attempts: Attempts) -> (Duration, Charge) {
@@ -88,8 +136,8 @@ mod tests {
     fn every_end_has_its_settlement() {
         let failed = || End::Failed(Error::new(Kind::Unavailable, "no route"));
         let panicked = || End::Panicked("oh".into());
-        assert_eq!(settle(End::Done, Attempts::new(2, 1, 3)).acks.len(), 1);
-        assert_eq!(retry(End::Unstarted, Attempts::new(2, 1, 3)), (Duration::ZERO, Charge::Nothing));
+        assert_eq!(settle(End::Done(Done::new()), Attempts::new(2, 1, 3)).acks.len(), 1);
+        assert_eq!(retry(End::Stopped, Attempts::new(2, 1, 3)), (Duration::ZERO, Charge::Nothing));
         assert_eq!(retry(failed(), Attempts::new(0, 1, 3)), (SECOND, Charge::Failure));
         assert_eq!(retry(failed(), Attempts::new(1, 1, 3)), (2 * SECOND, Charge::Failure));
         assert_eq!(reason(failed(), Attempts::new(2, 0, 0)), "unavailable: no route");
@@ -102,9 +150,24 @@ mod tests {
     }
 
     #[test]
-    fn lapses_are_bounded_before_the_next_try() {
-        let policy = Policy { attempts: 3, crashes: 2, lapses: 4, backoff: Backoff::default() };
-        assert_eq!(policy.spent(Attempts::new(9, 9, 3)), None);
-        assert!(policy.spent(Attempts::new(0, 0, 4)).is_some_and(|reason| reason.contains("4 times")));
+    fn crashes_and_lapses_are_bounded_before_the_next_try() {
+        let reason = |attempts| match policy().before(lease(), attempts) {
+            Some(Verdict::Settle(step, Fate::Rejected)) => step.rejects[0].reason.to_string(),
+            other => format!("{other:?}"),
+        };
+        assert_eq!(reason(Attempts::new(9, 1, 3)), "None", "failures were counted when they came");
+        assert!(reason(Attempts::new(0, 0, 4)).contains("4 times"));
+        assert_eq!(reason(Attempts::new(0, 2, 0)), "its workers crashed 2 times");
+    }
+
+    #[test]
+    fn whoever_crashed_or_lost_its_lease_often_enough_is_tried_alone() {
+        let policy = Policy { crashes: 9, quarantine: Some(2), ..policy() };
+        assert!(policy.before(lease(), Attempts::new(9, 1, 0)).is_none());
+        assert!(matches!(policy.before(lease(), Attempts::new(0, 1, 1)), Some(Verdict::Quarantine(_))));
+        let mut rng = Seed::new(1).rng();
+        let panicked = |attempts, rng: &mut Rng| policy.after(End::Panicked("oh".into()), lease(), attempts, rng);
+        assert!(matches!(panicked(Attempts::default(), &mut rng), Verdict::Settle(_, Fate::Retried)));
+        assert!(matches!(panicked(Attempts::new(0, 1, 0), &mut rng), Verdict::Quarantine(_)));
     }
 }
