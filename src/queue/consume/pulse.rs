@@ -86,9 +86,8 @@ mod tests {
                 assert_eq!(pulse.beats(), beats);
             }
         };
-        let mut others = std::iter::repeat(()).take(45);
         let busy = async {
-            while others.next().is_some() {
+            for _ in 0..45 {
                 time::sleep(second).await;
             }
         };
