@@ -83,6 +83,8 @@ impl<B: Broker + ?Sized> BrokerExt for B {}
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Guarantees {
+    /// What the broker is called in errors: `memory`, `file`, `nats`.
+    pub name: &'static str,
     /// What it answered for survives the end of its process and of its machine.
     pub durable: bool,
     /// A [`Step`] takes effect whole or not at all.

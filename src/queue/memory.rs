@@ -124,6 +124,7 @@ impl Memory {
 impl Broker for Memory {
     fn guarantees(&self) -> Guarantees {
         Guarantees {
+            name: "memory",
             durable: false,
             atomic_step: true,
             state: true,

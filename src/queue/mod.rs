@@ -12,26 +12,32 @@
 //! - [`consume`]: the pump: deliveries of a subscription to a [`tower::Service`]
 
 mod broker;
+mod codec;
 mod consume;
 mod context;
 mod dead_letter;
 mod id;
+mod jobs;
 mod memory;
 mod message;
 mod payload;
 mod progress;
+mod redrive;
 mod step;
 mod table;
 mod topic;
 
 pub use broker::{Broker, BrokerExt, DEAD_LETTERS, Guarantees, Receipt, TopicStats, Want};
+pub use codec::{Codec, Json, Postcard};
 pub use consume::{Consume, Control, Done, Message, Quarantine, QuarantineNote, Tally, consume};
 pub use context::Brokers;
 pub use dead_letter::DeadLetter;
 pub use id::Id;
+pub use jobs::{Job, Need, Queue, QueueBuilder, Schema, Submit, Submitted, Taken, Task, Unique, Work, Worker};
 pub use memory::Memory;
 pub use message::{Attempts, Batch, Delivery, Headers, Lease, Publish};
-pub use payload::{Codec, Json, Payload};
+pub use payload::Payload;
 pub use progress::Progress;
+pub use redrive::{Redrive, Redriven};
 pub use step::{Charge, Reject, Retry, StateWrite, Step};
 pub use topic::{Bound, Subscription, Topic, TopicOptions};

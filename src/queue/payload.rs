@@ -1,38 +1,9 @@
 //! What a message carries: bytes, or a value by reference together with its codec.
 
+use super::Codec;
 use crate::base::{Error, Kind, Result};
 use bytes::Bytes;
-use serde::{Serialize, de::DeserializeOwned};
 use std::{any::Any, fmt, sync::Arc};
-
-/// How a value of type `T` becomes bytes, and comes back.
-pub trait Codec<T>: 'static {
-    /// The value as bytes.
-    ///
-    /// # Errors
-    /// Whatever the format cannot express, as [`Kind::Invalid`].
-    fn encode(value: &T) -> Result<Bytes>;
-
-    /// The value from its bytes.
-    ///
-    /// # Errors
-    /// [`Kind::Invalid`] where these are not the bytes of such a value.
-    fn decode(bytes: &[u8]) -> Result<T>;
-}
-
-/// JSON, by serde.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Json;
-
-impl<T: Serialize + DeserializeOwned> Codec<T> for Json {
-    fn encode(value: &T) -> Result<Bytes> {
-        Ok(serde_json::to_vec(value)?.into())
-    }
-
-    fn decode(bytes: &[u8]) -> Result<T> {
-        Ok(serde_json::from_slice(bytes)?)
-    }
-}
 
 type Value = dyn Any + Send + Sync;
 
@@ -222,6 +193,7 @@ impl fmt::Debug for Payload {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::queue::Json;
 
     #[test]
     fn bytes_on_demand_and_values_by_reference() {

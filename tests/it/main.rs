@@ -16,6 +16,7 @@ mod control;
 mod examples;
 mod fleet;
 mod http;
+mod jobs;
 mod malformed;
 mod manifest;
 mod net;

@@ -18,6 +18,8 @@ pub struct Tally {
     pub rejected: u64,
     /// Moved to the quarantine.
     pub quarantined: u64,
+    /// Called off, or replaced by another of the same unique key, before it was done.
+    pub dropped: u64,
     /// Handed back unstarted or unfinished when the pump stopped, uncharged.
     pub handed_back: u64,
     /// Whose lease was lost while they were worked on.
@@ -31,6 +33,7 @@ struct Counts {
     postponed: AtomicU64,
     rejected: AtomicU64,
     quarantined: AtomicU64,
+    dropped: AtomicU64,
     handed_back: AtomicU64,
     lost: AtomicU64,
 }
@@ -43,6 +46,7 @@ pub(super) enum Fate {
     Postponed,
     Rejected,
     Quarantined,
+    Dropped,
     HandedBack,
     Lost,
 }
@@ -119,6 +123,7 @@ impl Control {
             postponed: read(&counts.postponed),
             rejected: read(&counts.rejected),
             quarantined: read(&counts.quarantined),
+            dropped: read(&counts.dropped),
             handed_back: read(&counts.handed_back),
             lost: read(&counts.lost),
         }
@@ -132,6 +137,7 @@ impl Control {
             Fate::Postponed => &counts.postponed,
             Fate::Rejected => &counts.rejected,
             Fate::Quarantined => &counts.quarantined,
+            Fate::Dropped => &counts.dropped,
             Fate::HandedBack => &counts.handed_back,
             Fate::Lost => &counts.lost,
         };

@@ -1,8 +1,9 @@
 //! What a handler leaves behind when its message is done.
 
-use crate::base::{Few, Name};
+use crate::base::{Few, Name, Result};
 use crate::queue::{Publish, StateWrite, Step};
 use bytes::Bytes;
+use serde::Serialize;
 
 /// What a handler made: committed in the same [`Step`] that acknowledges its message, at once where the broker
 /// [guarantees](crate::queue::Guarantees::atomic_step) it. A handler that makes nothing returns `()`.
@@ -32,6 +33,8 @@ pub struct Done {
     pub publishes: Few<Publish>,
     /// Written, or forgotten, with it.
     pub state: Vec<StateWrite>,
+    /// Its result, as JSON.
+    pub(super) result: Option<Bytes>,
 }
 
 impl Done {
@@ -62,12 +65,23 @@ impl Done {
         self
     }
 
-    /// Whether it is nothing beside the acknowledgement.
-    pub fn is_empty(&self) -> bool {
-        self.publishes.is_empty() && self.state.is_empty()
+    /// Results in this, as JSON: whoever submitted the job may wait for it with
+    /// [`Queue::result`](crate::queue::Queue::result). Only workers of a queue keep results, on a broker with state; for
+    /// others a handler that has one fails as [unsupported](crate::base::Kind::Unsupported).
+    ///
+    /// # Errors
+    /// [`Kind::Invalid`](crate::base::Kind::Invalid) where JSON cannot express it.
+    pub fn result<R: Serialize>(mut self, result: &R) -> Result<Self> {
+        self.result = Some(serde_json::to_vec(result)?.into());
+        Ok(self)
     }
 
-    pub(super) fn onto(self, mut step: Step) -> Step {
+    /// Whether it is nothing beside the acknowledgement.
+    pub fn is_empty(&self) -> bool {
+        self.publishes.is_empty() && self.state.is_empty() && self.result.is_none()
+    }
+
+    pub(in crate::queue) fn onto(self, mut step: Step) -> Step {
         step.publishes.extend(self.publishes);
         step.state.extend(self.state);
         step

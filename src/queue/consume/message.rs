@@ -1,17 +1,20 @@
 //! What a handler gets.
 
 use super::pulse::Pulse;
-use crate::base::{Name, Result};
-use crate::queue::{Attempts, Broker, Codec, Delivery, Headers, Id, Lease, Progress, Subscription, Topic};
+use crate::base::{Kind, Name, Result};
+use crate::queue::{
+    Attempts, Broker, Codec, Delivery, Headers, Id, Lease, Progress, StateWrite, Step, Subscription, Topic, jobs::held,
+    redrive::FIRST_ID,
+};
 use bytes::Bytes;
 use serde::{Serialize, de::DeserializeOwned};
 use std::{fmt, sync::Arc, time::Duration};
 
 /// What all messages of a pump share.
-pub(super) struct Source {
-    pub(super) broker: Arc<dyn Broker>,
-    pub(super) subscription: Subscription,
-    pub(super) hold: Duration,
+pub(in crate::queue) struct Source {
+    broker: Arc<dyn Broker>,
+    subscription: Subscription,
+    hold: Duration,
 }
 
 /// One message, leased while its handler runs.
@@ -25,8 +28,40 @@ pub struct Message {
 }
 
 impl Message {
-    pub(super) fn new(delivery: Delivery, source: Arc<Source>) -> Message {
+    pub(in crate::queue) fn new(delivery: Delivery, source: Arc<Source>) -> Message {
         Message { delivery, source, pulse: Arc::default() }
+    }
+
+    pub(in crate::queue) fn source(broker: Arc<dyn Broker>, subscription: Subscription, hold: Duration) -> Arc<Source> {
+        Arc::new(Source { broker, subscription, hold })
+    }
+
+    pub(in crate::queue) fn delivery(&self) -> &Delivery {
+        &self.delivery
+    }
+
+    pub(in crate::queue) fn broker(&self) -> &dyn Broker {
+        &*self.source.broker
+    }
+
+    /// Settles it for good, and forgets with it what is kept only while it is under way.
+    pub(in crate::queue) async fn end(&self, step: Step) -> Result {
+        let rows = self.rows();
+        if !rows.is_empty() {
+            let mut whole = step.clone();
+            whole.state.extend(rows);
+            match self.broker().settle(whole).await {
+                Err(error) if error.kind() == Kind::Conflict => {} // of a row that another has written since
+                settled => return settled,
+            }
+        }
+        self.broker().settle(step).await
+    }
+
+    /// What is kept only while it is under way.
+    pub(super) fn rows(&self) -> Vec<StateWrite> {
+        let said = Progress::forget(self.subscription(), self.id(), self.pulse.reports());
+        said.into_iter().chain(held(self.headers())).collect()
     }
 
     pub(super) fn lease(&self) -> Lease {
@@ -47,9 +82,10 @@ impl Message {
         Id::derive(&self.source.subscription.name, self.id(), port, index)
     }
 
-    /// Its id as text: what to hand on to whoever must not do the same thing twice.
+    /// What to hand on to whoever must not do the same thing twice: its id as text, or the one that it had before it was
+    /// [redriven](crate::queue::Redrive).
     pub fn idempotency_key(&self) -> String {
-        self.id().to_string()
+        self.headers().get(FIRST_ID).map_or_else(|| self.id().to_string(), str::to_string)
     }
 
     /// How often it was tried before.
@@ -117,14 +153,16 @@ impl Message {
     }
 
     /// Says how far its handler is, for [`Progress::of`]. Once in a second at most: what comes sooner is not kept. It
-    /// extends the lease with it; where the broker keeps no state, it is [`alive`](Message::alive) and nothing else.
+    /// extends the lease with it; where the broker keeps no state, or steps are not
+    /// atomic, it is [`alive`](Message::alive) and nothing else.
     ///
     /// # Errors
     /// [`Kind::LeaseLost`](crate::base::Kind::LeaseLost): another has the message by now; what the handler goes on to do
     /// counts for nothing. Others are the broker's.
     pub async fn progress(&self, fraction: f64, note: impl Into<String>) -> Result {
         self.pulse.beat();
-        if !self.source.broker.guarantees().state {
+        let guarantees = self.source.broker.guarantees();
+        if !(guarantees.state && guarantees.atomic_step) {
             return Ok(());
         }
         let report = Progress { fraction: fraction.clamp(0.0, 1.0), note: note.into() };

@@ -1,5 +1,6 @@
 //! The pump: deliveries of a subscription → Service.
 
+mod aside;
 mod control;
 mod done;
 mod message;
@@ -13,7 +14,7 @@ pub use done::Done;
 pub use message::Message;
 pub use quarantine::{Quarantine, QuarantineNote};
 
-use super::{Broker, Progress, Subscription, TopicOptions};
+use super::{Broker, Subscription, Topic, TopicOptions};
 use crate::{
     base::{Backoff, BoxError, Error, Kind, Result, Seed, time},
     pod::{Container, Context},
@@ -104,6 +105,8 @@ where
         quarantine: None,
         silence: Duration::from_secs(3600),
         drain: None,
+        rows: None,
+        results: Duration::from_secs(3600),
         control: Control::new(1),
         declare: None,
         seed: None,
@@ -127,6 +130,9 @@ pub struct Consume<S> {
     quarantine: Option<Quarantine>,
     silence: Duration,
     drain: Option<Duration>,
+    /// By which rows of the broker's state go again, where messages have any.
+    rows: Option<Topic>,
+    results: Duration,
     control: Control,
     declare: Option<TopicOptions>,
     seed: Option<Seed>,
@@ -189,6 +195,18 @@ impl<S> Consume<S> {
     /// pod's grace burns no attempt.
     pub fn drain(mut self, within: Duration) -> Self {
         self.drain = Some(within);
+        self
+    }
+
+    /// For how long the results of a queue's jobs are kept. Default 1 hour.
+    pub fn results(mut self, keep: Duration) -> Self {
+        self.results = keep;
+        self
+    }
+
+    /// Heeds what stands in the broker's state of its messages, and sweeps it by this topic.
+    pub(in crate::queue) fn rows(mut self, sweep: Option<Topic>) -> Self {
+        self.rows = sweep;
         self
     }
 
@@ -258,6 +276,12 @@ where
             spawn(Box::pin(work.clone().work(number, stopping.clone(), rng)))
         };
         let mut workers: FuturesUnordered<_> = (0..work.concurrency).map(|number| start(&work, number, seed)).collect();
+        if let Some(sweep) = &work.rows {
+            let subscription = sweep.subscription(aside::WORKERS);
+            let sweeper = consume(work.broker.clone(), subscription, aside::Sweeper(work.broker.clone()));
+            let rng = seed.fork("sweep").rng();
+            workers.push(spawn(Box::pin(Arc::new(sweeper).work(0, stopping.clone(), rng))));
+        }
         workers.extend(quarantined.iter().map(|work| start(work, 0, seed.fork("quarantine"))));
         let mut stop = pin!(Either::Left(stop));
         let mut patience = pin!(Either::Right(std::future::pending()));

@@ -1,9 +1,8 @@
 //! One worker of the pump, as a loop: be ready, lease, handle, settle.
 
 use super::{
-    Consume, Message, Progress,
+    Consume, Message,
     control::Fate,
-    message::Source,
     verdict::{End, Verdict},
 };
 use crate::{
@@ -35,8 +34,7 @@ where
         let owner =
             context.map_or(0, |own| hash::of(format!("{}/{} {}", own.namespace(), own.pod(), own.name()).as_bytes()));
         let want = Want::one().hold(self.hold).owner(owner);
-        let subscription = (*self.subscription).clone();
-        let source = Arc::new(Source { broker: self.broker.clone(), subscription, hold: self.hold });
+        let source = Message::source(self.broker.clone(), (*self.subscription).clone(), self.hold);
         let mut refused = 0;
         loop {
             let Some(service) = self.get_ready(number, &stopping, &mut rng).await else { return Ok(()) };
@@ -129,6 +127,7 @@ where
         let work = async {
             let verdict = match self.policy.before(lease, attempts) {
                 Some(verdict) => verdict,
+                None if self.is_replaced(&message).await? => Verdict::Settle(Step::new().ack(lease), Fate::Dropped),
                 None => {
                     let end = self.call(&message, ready, stopping).await;
                     match &end {
@@ -136,6 +135,7 @@ where
                         End::Failed(error) => self.note(format_args!("message {id} failed: {}", error.chain())),
                         End::Panicked(panic) => self.note(format_args!("message {id} panicked: {panic}")),
                     }
+                    let end = self.with_result(end, &message).await?;
                     self.policy.after(end, lease, attempts, rng)
                 }
             };
@@ -148,6 +148,7 @@ where
                 self.note(format_args!("message {id} given up: {lost}"));
                 Ok(())
             }
+            row = self.called_off(&message) => self.drop_called_off(row, &message).await,
             settled = message.pulse().around(work) => match settled {
                 Err(error) if error.kind() == Kind::LeaseLost => {
                     self.control.count(Fate::Lost);
@@ -216,25 +217,17 @@ where
 
     /// Settles, and forgets with it what is kept only while the message is under way.
     async fn settle_with(&self, step: &Step, fate: Fate, message: &Message, rng: &mut Rng) -> Result {
-        let ends = matches!(fate, Fate::Done | Fate::Rejected | Fate::Quarantined);
-        let kept = |(): ()| Progress::forget(message.subscription(), message.id(), message.pulse().reports());
-        let rows: Vec<StateWrite> = ends.then_some(()).and_then(kept).into_iter().collect();
+        let ends = matches!(fate, Fate::Done | Fate::Rejected | Fate::Dropped);
+        let rows: Vec<StateWrite> = if ends { message.rows() } else { Vec::new() };
         if !rows.is_empty() {
             let mut whole = step.clone();
             whole.state.extend(rows);
             match self.settle(whole, rng).await {
-                Err(error) if error.kind() == Kind::Conflict => {} // another has written there since
+                Err(error) if error.kind() == Kind::Conflict => {} // of a row that another has written since
                 settled => return settled,
             }
         }
         self.settle(step.clone(), rng).await
-    }
-
-    fn note(&self, what: fmt::Arguments<'_>) {
-        tracing::warn!(subscription = %self.subscription, "{what}");
-        if let Some(context) = &self.context {
-            context.log(format!("{}: {what}", self.subscription));
-        }
     }
 
     /// Holds the lease until it is lost; ends with the reason. Where the broker does not answer, it ends a little before
@@ -289,6 +282,15 @@ where
                 }
                 settled => return settled,
             }
+        }
+    }
+}
+
+impl<S> Consume<S> {
+    pub(super) fn note(&self, what: fmt::Arguments<'_>) {
+        tracing::warn!(subscription = %self.subscription, "{what}");
+        if let Some(context) = &self.context {
+            context.log(format!("{}: {what}", self.subscription));
         }
     }
 }

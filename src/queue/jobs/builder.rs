@@ -1,0 +1,206 @@
+//! How a queue is opened: what it needs of its broker, and how its topics are declared.
+
+use super::{Inner, Queue, Schema};
+use crate::base::{Error, Kind, Name, Result, Seed, sync::atomic::AtomicU64, time::WallClock};
+use crate::queue::{Bound, Broker, Codec, Guarantees, Id, Json, Topic, TopicOptions};
+use futures::future::BoxFuture;
+use std::{fmt, future::IntoFuture, marker::PhantomData, sync::Arc, time::Duration};
+
+/// What a queue cannot do without; see the [guarantees](Guarantees) of the same names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Need {
+    /// What was answered for survives the end of the broker's process.
+    Durable,
+    /// An acknowledgement and what was made take effect together or not at all.
+    AtomicStep,
+    /// State: unique keys, progress, cancelling, results.
+    State,
+    /// Ids are remembered for this long.
+    Dedup(Duration),
+    /// Priorities.
+    Priorities,
+    /// Delays.
+    Delays,
+    /// Order per key.
+    KeyOrder,
+    /// First in, first out.
+    FirstInFirstOut,
+    /// A capacity met to the item.
+    ExactCapacity,
+}
+
+impl fmt::Display for Need {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Need::Durable => f.write_str("durable storage"),
+            Need::AtomicStep => f.write_str("atomic steps"),
+            Need::State => f.write_str("state"),
+            Need::Dedup(window) => write!(f, "deduplication over {} s", window.as_secs_f64()),
+            Need::Priorities => f.write_str("priorities"),
+            Need::Delays => f.write_str("delays"),
+            Need::KeyOrder => f.write_str("order per key"),
+            Need::FirstInFirstOut => f.write_str("first in, first out"),
+            Need::ExactCapacity => f.write_str("an exact capacity"),
+        }
+    }
+}
+
+impl Guarantees {
+    /// Whether it holds.
+    pub fn has(&self, need: Need) -> bool {
+        match need {
+            Need::Durable => self.durable,
+            Need::AtomicStep => self.atomic_step,
+            Need::State => self.state,
+            Need::Dedup(window) => self.dedup.is_some_and(|most| most >= window),
+            Need::Priorities => self.priorities,
+            Need::Delays => self.delays,
+            Need::KeyOrder => self.key_order,
+            Need::FirstInFirstOut => self.first_in_first_out,
+            Need::ExactCapacity => self.exact_capacity,
+        }
+    }
+
+    /// That all of these hold.
+    ///
+    /// # Errors
+    /// [`Kind::Unsupported`], naming the broker and all that it lacks.
+    pub fn require(&self, needs: &[Need]) -> Result {
+        let lacks: Vec<_> = needs.iter().filter(|need| !self.has(**need)).map(Need::to_string).collect();
+        if lacks.is_empty() {
+            return Ok(());
+        }
+        Err(Error::new(Kind::Unsupported, format!("the broker {} has no {}", self.name, lacks.join(", no "))))
+    }
+}
+
+/// The settings of a [`Queue`]. Awaited, it [opens](QueueBuilder::open) it.
+#[must_use = "it does nothing until it is opened"]
+pub struct QueueBuilder<T, C = Json> {
+    broker: Arc<dyn Broker>,
+    name: Name,
+    needs: Vec<Need>,
+    options: TopicOptions,
+    schema: Schema<T>,
+    seed: Option<Seed>,
+    codec: PhantomData<fn() -> C>,
+}
+
+/// The window of SQS's queues without duplicates.
+const DEDUP: Duration = Duration::from_secs(300);
+
+impl<T: Send + Sync + 'static> QueueBuilder<T> {
+    pub(super) fn new(broker: Arc<dyn Broker>, name: Name) -> QueueBuilder<T> {
+        let mut options = TopicOptions::new().dead_letters(format!("{name}.dead"));
+        options.dedup = broker.guarantees().dedup.map(|most| most.min(DEDUP));
+        QueueBuilder {
+            broker,
+            name,
+            needs: Vec::new(),
+            options,
+            schema: Schema::default(),
+            seed: None,
+            codec: PhantomData,
+        }
+    }
+}
+
+impl<T: Send + Sync + 'static, C> QueueBuilder<T, C> {
+    /// Refuses a broker without this.
+    pub fn needs(mut self, need: Need) -> Self {
+        self.needs.push(need);
+        self
+    }
+
+    /// Stores this many at most. Default 65,536.
+    pub fn capacity(mut self, items: usize) -> Self {
+        self.options = self.options.capacity(items);
+        self
+    }
+
+    /// What happens at the capacity. Default: who submits waits.
+    pub fn bound(mut self, bound: Bound) -> Self {
+        self.options = self.options.bound(bound);
+        self
+    }
+
+    /// For how long an id is remembered. Default 5 minutes, as with SQS, or the broker's most where that is less; longer
+    /// than the broker can is refused.
+    pub fn dedup(mut self, window: Duration) -> Self {
+        self.options = self.options.dedup(window);
+        self.needs.push(Need::Dedup(window));
+        self
+    }
+
+    /// One more subscription, beside `workers`; each sees every job.
+    pub fn subscription(mut self, name: impl Into<Name>) -> Self {
+        self.options = self.options.subscription(name);
+        self
+    }
+
+    /// Which version of the payload it speaks. Default 1, and no other.
+    pub fn schema(mut self, schema: Schema<T>) -> Self {
+        self.schema = schema;
+        self
+    }
+
+    /// How values become bytes. Default: JSON.
+    pub fn codec<D: Codec<T>>(self, _codec: D) -> QueueBuilder<T, D> {
+        let QueueBuilder { broker, name, needs, options, schema, seed, .. } = self;
+        QueueBuilder { broker, name, needs, options, schema, seed, codec: PhantomData }
+    }
+
+    /// What the ids of jobs without one come from. Default: the simulation's seed, else the system's: no two handles
+    /// have the same.
+    pub fn seed(mut self, seed: Seed) -> Self {
+        self.seed = Some(seed);
+        self
+    }
+
+    /// Declares what is not there yet.
+    ///
+    /// # Errors
+    /// [`Kind::Unsupported`], naming the queue, the broker and what it lacks; [`Kind::Conflict`] where the queue is
+    /// declared otherwise; else the broker's.
+    pub async fn open(self) -> Result<Queue<T, C>> {
+        let QueueBuilder { broker, name, needs, options, schema, seed, .. } = self;
+        broker.guarantees().require(&needs).map_err(|error| error.at(format!("queue {name}")))?;
+        let beside = |suffix: &str| Topic::new(format!("{name}.{suffix}"));
+        let topic = Topic::new(&name);
+        broker.declare(&topic, options.subscription(WORKERS)).await?;
+        let sweep = beside("sweep");
+        broker.declare(&sweep, TopicOptions::new().subscription(WORKERS)).await?;
+        let origin = seed.unwrap_or_else(Seed::ambient).fork("queue").fork(name.as_str()).rng().next_u64();
+        let inner = Inner {
+            broker,
+            workers: topic.subscription(WORKERS),
+            dead: beside("dead"),
+            quarantine: beside("quarantine"),
+            sweep,
+            topic,
+            schema,
+            wall: WallClock::ambient(),
+            origin: Id::of(format!("{name} {origin:016x}")),
+            next: AtomicU64::new(0),
+        };
+        Ok(Queue { inner: Arc::new(inner), codec: PhantomData })
+    }
+}
+
+const WORKERS: &str = "workers";
+
+impl<T: Send + Sync + 'static, C: 'static> IntoFuture for QueueBuilder<T, C> {
+    type Output = Result<Queue<T, C>>;
+    type IntoFuture = BoxFuture<'static, Self::Output>;
+
+    fn into_future(self) -> Self::IntoFuture {
+        Box::pin(self.open())
+    }
+}
+
+impl<T, C> fmt::Debug for QueueBuilder<T, C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("QueueBuilder").field("name", &self.name).field("options", &self.options).finish_non_exhaustive()
+    }
+}
