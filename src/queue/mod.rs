@@ -3,13 +3,17 @@
 //! It may use `base`, `net`, `layer` and `pod`, and refuses to know what a cluster or a flow is: whoever hands out work
 //! needs neither.
 //!
-//! - [`Broker`]: topics of messages, leased and settled; the seam behind which memory, disk or a server stands — start here
+//! - [`Queue`]: a typed queue of jobs: [`Submit`] for clients, [`Work`] for workers — start here
+//! - [`Job`], [`Unique`], [`Task`], [`Schema`]: on which terms one is submitted, what a worker has in hand, versions
+//! - [`Broker`]: topics of messages, leased and settled; the seam behind which memory, disk or a server stands
 //! - [`Topic`], [`Subscription`], [`TopicOptions`]: where messages go, and what happens at the bound
 //! - [`Publish`], [`Payload`], [`Id`]: what is published; bytes or values by reference; ids that say where it came from
 //! - [`Delivery`], [`Lease`], [`Step`]: what a lease hands out, and all that is done with it at once
 //! - [`Memory`]: the broker in this process, which defines what the others do
 //! - [`Brokers`]: which broker a container gets, by configuration
-//! - [`consume`]: the pump: deliveries of a subscription to a [`tower::Service`]
+//! - [`consume`]: the pump: deliveries of a subscription to a [`tower::Service`]; [`Control`], [`Done`], [`Quarantine`]
+//! - [`Caller`], [`respond`]: request and reply over two topics, as a [`tower::Service`]
+//! - [`DeadLetter`], [`Redrive`]: what was given up and why, and how it goes back
 
 mod broker;
 mod codec;
@@ -23,6 +27,7 @@ mod message;
 mod payload;
 mod progress;
 mod redrive;
+mod reply;
 mod step;
 mod table;
 mod topic;
@@ -39,5 +44,6 @@ pub use message::{Attempts, Batch, Delivery, Headers, Lease, Publish};
 pub use payload::Payload;
 pub use progress::Progress;
 pub use redrive::{Redrive, Redriven};
+pub use reply::{Caller, Respond, Responder, respond};
 pub use step::{Charge, Reject, Retry, StateWrite, Step};
 pub use topic::{Bound, Subscription, Topic, TopicOptions};

@@ -11,6 +11,9 @@ mod overload;
 #[path = "../../examples/pod.rs"]
 mod pod;
 #[allow(dead_code, reason = "a test calls its story, not its main")]
+#[path = "../../examples/pub_sub.rs"]
+mod pub_sub;
+#[allow(dead_code, reason = "a test calls its story, not its main")]
 #[path = "../../examples/rebalance.rs"]
 mod rebalance;
 #[allow(dead_code, reason = "a test calls its story, not its main")]
@@ -19,6 +22,9 @@ mod reconcile;
 #[allow(dead_code, reason = "a test calls its story, not its main")]
 #[path = "../../examples/replicas.rs"]
 mod replicas;
+#[allow(dead_code, reason = "a test calls its story, not its main")]
+#[path = "../../examples/request_reply.rs"]
+mod request_reply;
 #[allow(dead_code, reason = "a test calls its story, not its main")]
 #[path = "../../examples/resilience.rs"]
 mod resilience;
@@ -70,6 +76,16 @@ fn rebalance_tells_its_story() {
 #[test]
 fn shards_tells_its_story() {
     told("shards", shards::story());
+}
+
+#[test]
+fn pub_sub_tells_its_story() {
+    told("pub_sub", pub_sub::story());
+}
+
+#[test]
+fn request_reply_tells_its_story() {
+    told("request_reply", request_reply::story());
 }
 
 #[test]

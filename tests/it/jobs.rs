@@ -341,8 +341,12 @@ async fn a_result_can_be_awaited_and_is_forgotten_in_time() {
 
 #[tokio::test(start_paused = true)]
 async fn every_subscription_sees_every_job_and_its_workers_compete() {
-    let queue: Queue<u32> =
-        Queue::builder(Arc::new(Memory::new()), "orders").subscription("audit").open().await.unwrap();
+    let queue: Queue<u32> = Queue::builder(Arc::new(Memory::new()), "orders")
+        .subscription("workers")
+        .subscription("audit")
+        .open()
+        .await
+        .unwrap();
     let seen = Arc::new(Lock::new(Vec::new()));
     let note = |who: &'static str| {
         let seen = seen.clone();

@@ -26,6 +26,7 @@ mod pod_schedules;
 mod processes;
 mod queue;
 mod queue_schedules;
+mod reply;
 mod schedule;
 mod serving;
 mod shard_schedules;

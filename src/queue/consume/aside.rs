@@ -8,7 +8,6 @@ use crate::queue::{
 };
 use futures::future::BoxFuture;
 use std::{
-    future::Future,
     sync::Arc,
     task::{Context, Poll},
 };
@@ -92,6 +91,6 @@ impl Service<Message> for Sweeper {
     }
 }
 
-fn sweep(broker: Arc<dyn Broker>, message: Message) -> impl Future<Output = Result> + Send {
-    async move { Sweep::carry_out(&*broker, Sweep::read(&message.bytes()?)?).await }
+async fn sweep(broker: Arc<dyn Broker>, message: Message) -> Result {
+    Sweep::carry_out(&*broker, Sweep::read(&message.bytes()?)?).await
 }

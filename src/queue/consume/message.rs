@@ -1,7 +1,7 @@
 //! What a handler gets.
 
 use super::pulse::Pulse;
-use crate::base::{Kind, Name, Result};
+use crate::base::{Kind, Name, Result, time::Instant};
 use crate::queue::{
     Attempts, Broker, Codec, Delivery, Headers, Id, Lease, Progress, StateWrite, Step, Subscription, Topic, jobs::held,
     redrive::FIRST_ID,
@@ -106,6 +106,11 @@ impl Message {
     /// What it is ordered by, if anything.
     pub fn key(&self) -> Option<&Name> {
         self.delivery.batch.key.as_ref()
+    }
+
+    /// When it was published, on the broker's clock.
+    pub fn published(&self) -> Instant {
+        self.delivery.batch.published
     }
 
     /// Words about it.

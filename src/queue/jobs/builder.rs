@@ -133,7 +133,8 @@ impl<T: Send + Sync + 'static, C> QueueBuilder<T, C> {
         self
     }
 
-    /// One more subscription, beside `workers`; each sees every job.
+    /// A subscription; each sees every job. Default: one, called `workers`. The first is the one that its workers have
+    /// unless they name another.
     pub fn subscription(mut self, name: impl Into<Name>) -> Self {
         self.options = self.options.subscription(name);
         self
@@ -168,13 +169,14 @@ impl<T: Send + Sync + 'static, C> QueueBuilder<T, C> {
         broker.guarantees().require(&needs).map_err(|error| error.at(format!("queue {name}")))?;
         let beside = |suffix: &str| Topic::new(format!("{name}.{suffix}"));
         let topic = Topic::new(&name);
-        broker.declare(&topic, options.subscription(WORKERS)).await?;
+        let workers = options.subscriptions.first().cloned().unwrap_or_else(|| Name::from(WORKERS));
+        broker.declare(&topic, options.subscription(&workers)).await?;
         let sweep = beside("sweep");
         broker.declare(&sweep, TopicOptions::new().subscription(WORKERS)).await?;
         let origin = seed.unwrap_or_else(Seed::ambient).fork("queue").fork(name.as_str()).rng().next_u64();
         let inner = Inner {
             broker,
-            workers: topic.subscription(WORKERS),
+            workers: topic.subscription(workers),
             dead: beside("dead"),
             quarantine: beside("quarantine"),
             sweep,

@@ -29,7 +29,7 @@ use std::{fmt, marker::PhantomData, sync::Arc, time::Duration};
 /// A queue of values on any broker: what is submitted is stored once the submission returns, and worked on until it is
 /// done or given up.
 ///
-/// It is a topic with one subscription, `workers`, unless the [builder](Queue::builder) names others, of which each sees
+/// It is a topic with one subscription, `workers`, unless the [builder](Queue::builder) names others: each of them sees
 /// every job. Beside it stand `<name>.dead` for what was given up, `<name>.quarantine` for what crashes its workers, and
 /// `<name>.sweep`, by which rows of the broker's state go when their time is over.
 ///
