@@ -2,29 +2,21 @@
 
 use super::{
     Classify, Standard,
-    flight::{Call, Flights, Limits, Waiter},
-    on_call::OnCall,
+    flight::{Flights, Limits},
 };
-use crate::base::{
-    BoxError, Error, Kind, Outcome,
-    sync::{Arc, Lock},
-};
-use pin_project_lite::pin_project;
-use std::{
-    fmt,
-    future::Future,
-    pin::Pin,
-    task::{Context, Poll},
-    time::Duration,
-};
-use tower::{Layer, Service};
+use crate::base::sync::{Arc, Lock};
+use std::{fmt, time::Duration};
+use tower::Layer;
 
 mod handle;
 #[cfg(feature = "http")]
 pub mod http;
+mod once;
+mod service;
 mod store;
 
 pub use handle::{IdempotencyHandle, IdempotencyStats};
+pub use service::{Idempotency, Idempotent};
 pub use store::{Claim, Held, IdempotencyKey, IdempotencyMemory, IdempotencyStore};
 
 /// Carries out a request once for each idempotency key: who sends it again gets the first answer. For requests that change
@@ -61,8 +53,8 @@ pub use store::{Claim, Held, IdempotencyKey, IdempotencyMemory, IdempotencyStore
 /// answers are kept for their window: the oldest go where there is no room.
 ///
 /// # Errors
-/// [`Kind::Conflict`], with [`Refused`] as its source, for another request under the key, and where another process is
-/// carrying it out (with a time to come back). [`Kind::Overloaded`] at the bounds. Errors of the store refuse the request
+/// [`Kind::Conflict`](crate::base::Kind::Conflict), with [`Refused`] as its source, for another request under the key, and where another process is
+/// carrying it out (with a time to come back). [`Kind::Overloaded`](crate::base::Kind::Overloaded) at the bounds. Errors of the store refuse the request
 /// before it is sent. Errors of the service are widened where they are foreign.
 ///
 /// ```
@@ -213,211 +205,7 @@ impl<S, T, F: Clone, C: Clone> Layer<S> for IdempotencyLayer<T, F, C> {
     type Service = Idempotency<S, T, F, C>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        Idempotency { inner: Arc::new(inner), layer: self.clone() }
-    }
-}
-
-/// The service that [`IdempotencyLayer`] makes.
-pub struct Idempotency<S, T, F, C = Standard> {
-    inner: Arc<S>,
-    layer: IdempotencyLayer<T, F, C>,
-}
-
-impl<S, T, F: Clone, C: Clone> Clone for Idempotency<S, T, F, C> {
-    fn clone(&self) -> Self {
-        Idempotency { inner: self.inner.clone(), layer: self.layer.clone() }
-    }
-}
-
-impl<S: fmt::Debug, T: 'static, F, C> fmt::Debug for Idempotency<S, T, F, C> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Idempotency").field("inner", &self.inner).field("layer", &self.layer).finish()
-    }
-}
-
-impl<S, Req, F, C> Service<Req> for Idempotency<S, S::Response, F, C>
-where
-    S: Service<Req> + Clone + Send + Sync + 'static,
-    S::Response: Clone + Send + Sync + 'static,
-    S::Error: Into<BoxError> + 'static,
-    S::Future: Send,
-    Req: Send + 'static,
-    F: Fn(&Req) -> Option<IdempotencyKey>,
-    C: Classify<S::Response> + Clone + Send + 'static,
-{
-    type Response = S::Response;
-    type Error = Error;
-    type Future = Idempotent<S, Req, C>;
-
-    #[inline]
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Error>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, request: Req) -> Self::Future {
-        let at = match (self.layer.key)(&request) {
-            None => At::Alone { call: OnCall::new(S::clone(&self.inner), request) },
-            Some(key) => {
-                let (service, shared, classify) =
-                    (self.inner.clone(), self.layer.shared.clone(), self.layer.classify.clone());
-                At::Start { once: Some(Once { service, request, shared, key, classify }) }
-            }
-        };
-        Idempotent { at }
-    }
-}
-
-/// All that a call needs.
-struct Once<S, Req, T, C> {
-    service: Arc<S>,
-    request: Req,
-    shared: Arc<Shared<T>>,
-    key: IdempotencyKey,
-    classify: C,
-}
-
-impl<S, Req, C> Once<S, Req, S::Response, C>
-where
-    S: Service<Req> + Clone + Send + Sync + 'static,
-    S::Response: Send + Sync + 'static,
-    S::Error: Into<BoxError> + 'static,
-    S::Future: Send,
-    Req: Send + 'static,
-    C: Classify<S::Response> + Send + 'static,
-{
-    /// Joins the call under way for this key and request, or makes it.
-    fn join(self) -> Result<Waiter<IdempotencyKey, Arc<S::Response>>, Error> {
-        let (shared, key) = (self.shared.clone(), self.key.clone());
-        let waiter = shared.flights.join(key, |_| {
-            let call: Call<Arc<S::Response>> = Box::pin(self.run());
-            call
-        })?;
-        let carry_on = {
-            let mut state = shared.state.lock();
-            state.stats.waited += u64::from(!waiter.led());
-            state.settings.carry_on && waiter.led()
-        };
-        if carry_on && let Ok(runtime) = tokio::runtime::Handle::try_current() {
-            runtime.spawn(waiter.another());
-        }
-        Ok(waiter)
-    }
-
-    async fn run(self) -> Result<Arc<S::Response>, Error> {
-        let Once { service, request, shared, key, classify } = self;
-        let (store, settings) = {
-            let state = shared.state.lock();
-            (state.store.clone(), state.settings)
-        };
-        let refused = |why| Err(Error::new(Kind::Conflict, "").because(why).at(key.name()));
-        let mut claim = store.claim(&key, settings.lease).await?;
-        if matches!(claim, Claim::UnderWay) {
-            // perhaps by a call of this process that has been left and is being dropped right now
-            tokio::task::yield_now().await;
-            claim = store.claim(&key, settings.lease).await?;
-        }
-        let ticket = match claim {
-            Claim::Known(answer) => {
-                shared.state.lock().stats.replayed += 1;
-                return Ok(answer);
-            }
-            Claim::Other => {
-                shared.state.lock().stats.conflicts += 1;
-                return refused(Refused::Reused);
-            }
-            Claim::UnderWay => {
-                shared.state.lock().stats.conflicts += 1;
-                return refused(Refused::UnderWay).map_err(|error: Error| error.after(Duration::from_secs(1)));
-            }
-            Claim::Mine(ticket) => ticket,
-        };
-        let mut hold = Hold { store, key: &key, ticket: Some(ticket) };
-        shared.state.lock().stats.calls += 1;
-        let answer = OnCall::new(S::clone(&service), request).await;
-        let answer = Arc::new(answer.map_err(|error| Error::adopt(error, Kind::Failed))?);
-        if classify.outcome(Ok(&answer)) == Outcome::Success {
-            let window = shared.state.lock().settings.window;
-            hold.ticket = None; // what is being kept is not given back
-            // it has been carried out: whoever waits is told so, kept or not
-            let kept = hold.store.keep(&key, ticket, answer.clone(), window).await;
-            shared.state.lock().stats.lost += u64::from(kept.is_err());
-        }
-        Ok(answer)
-    }
-}
-
-/// A key that is claimed; given back where no answer is kept.
-struct Hold<'a, T: 'static> {
-    store: Arc<dyn IdempotencyStore<T>>,
-    key: &'a IdempotencyKey,
-    ticket: Option<u64>,
-}
-
-impl<T: 'static> Drop for Hold<'_, T> {
-    fn drop(&mut self) {
-        if let Some(ticket) = self.ticket.take() {
-            self.store.release(self.key, ticket);
-        }
-    }
-}
-
-pin_project! {
-    /// The future of [`Idempotency`].
-    #[must_use = "futures do nothing unless polled"]
-    pub struct Idempotent<S, Req, C>
-    where
-        S: Service<Req>,
-    {
-        #[pin]
-        at: At<S, Req, C>,
-    }
-}
-
-pin_project! {
-    #[project = AtProjection]
-    enum At<S, Req, C>
-    where
-        S: Service<Req>,
-    {
-        Start { once: Option<Once<S, Req, S::Response, C>> },
-        Alone { #[pin] call: OnCall<S, Req> },
-        Waiting { waiter: Waiter<IdempotencyKey, Arc<S::Response>> },
-    }
-}
-
-impl<S, Req, C> Future for Idempotent<S, Req, C>
-where
-    S: Service<Req> + Clone + Send + Sync + 'static,
-    S::Response: Clone + Send + Sync + 'static,
-    S::Error: Into<BoxError> + 'static,
-    S::Future: Send,
-    Req: Send + 'static,
-    C: Classify<S::Response> + Send + 'static,
-{
-    type Output = Result<S::Response, Error>;
-
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let mut this = self.project();
-        loop {
-            let waiter = match this.at.as_mut().project() {
-                AtProjection::Alone { call } => {
-                    return call.poll(cx).map_err(|error| Error::adopt(error, Kind::Failed));
-                }
-                AtProjection::Waiting { waiter } => {
-                    return Pin::new(waiter)
-                        .poll(cx)
-                        .map_ok(|answer| Arc::try_unwrap(answer).unwrap_or_else(|answer| S::Response::clone(&answer)));
-                }
-                AtProjection::Start { once } => {
-                    let Some(once) = once.take() else { return Poll::Pending };
-                    match once.join() {
-                        Ok(waiter) => waiter,
-                        Err(refused) => return Poll::Ready(Err(refused)),
-                    }
-                }
-            };
-            this.at.set(At::Waiting { waiter });
-        }
+        Idempotency::new(inner, self.clone())
     }
 }
 

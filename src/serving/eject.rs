@@ -22,6 +22,7 @@ use std::fmt;
 mod explain;
 mod fleet;
 mod meter;
+mod patient;
 mod policy;
 mod routes;
 #[cfg(test)]
@@ -30,11 +31,11 @@ mod ward;
 mod watched;
 
 pub use explain::{Explained, Explanation, Reason, Standing};
+pub(crate) use patient::{Shown, Sign};
 pub use policy::{Ejection, Growth};
 pub(crate) use routes::Muster;
 pub use routes::Routes;
 use ward::Ward;
-pub(crate) use ward::{Shown, Sign};
 pub use watched::{Admit, Probe, Watched};
 
 /// Puts endpoints out that fail, for a while, and lets them back in once they have proved themselves.

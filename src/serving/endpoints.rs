@@ -3,7 +3,7 @@
 #[cfg(seedpod_loom)]
 use super::loom_swap::{ArcSwap, Guard};
 use super::{
-    Attributes, Changes, Description, Detector, SlowStart,
+    Description, Detector,
     cell::{Cell, state},
     eject::Routes,
     snapshot::{Endpoint, Snapshot},
@@ -12,7 +12,7 @@ use crate::base::{
     Error, Kind, Rng, Seed,
     sync::atomic::{
         AtomicU64,
-        Ordering::{Acquire, Relaxed, Release},
+        Ordering::{Acquire, Relaxed},
     },
     time::{self, sleep},
 };
@@ -25,6 +25,8 @@ use std::{
     time::Duration,
 };
 use tokio::sync::Notify;
+
+mod changing;
 
 /// How often [`Endpoints::drained`] looks.
 const DRAINED_PERIOD: Duration = Duration::from_millis(5);
@@ -41,7 +43,7 @@ const DRAINED_PERIOD: Duration = Duration::from_millis(5);
 ///
 /// A change costs one clone of every service in the set, so apply many at once ([`update`](Self::update)).
 ///
-/// Each endpoint has [`Attributes`]: weight, zone, version, labels, readiness. Who only becomes ready or not, by a
+/// Each endpoint has [`Attributes`](super::Attributes): weight, zone, version, labels, readiness. Who only becomes ready or not, by a
 /// probe's word ([`set_ready`](Self::set_ready)), costs no change. Who fails too much is [ejected](Self::eject) for a
 /// while, where that is asked for. Before an endpoint is taken out it can be [drained](Self::drain).
 ///
@@ -262,98 +264,6 @@ impl<S> Endpoints<S> {
         // each step of the shared state is a seed of its own: `Rng` mixes before it draws
         let step = self.shared.chance.0.fetch_add(0x9E37_79B9_7F4A_7C15, Relaxed);
         Seed::new(step).fork_index(0).rng()
-    }
-}
-
-impl<S: Clone> Endpoints<S> {
-    /// New endpoints get their share bit by bit; nobody does so before this is called. Also later, by any handle.
-    #[must_use]
-    pub fn slow_start(self, start: SlowStart) -> Self {
-        self.swap(|old| {
-            let mut next = old.copy();
-            next.warm = Some(start);
-            Some(next)
-        });
-        self
-    }
-
-    /// Puts a service in under this key. Under a key that is there already it takes the other's place: calls from now on
-    /// go to it, and what is in flight under the key stays counted.
-    pub fn insert(&self, key: impl Into<Arc<str>>, service: S) {
-        self.update(|changes| {
-            changes.insert(key, service);
-        });
-    }
-
-    /// Takes this endpoint out. Calls under way in it go on. Where there is none, nothing changes.
-    pub fn remove(&self, key: &str) {
-        self.update(|changes| changes.remove(key));
-    }
-
-    /// Changes what is known of this endpoint, and leaves its service and what is counted as they are. Where there is
-    /// none, nothing changes.
-    ///
-    /// ```
-    /// # let endpoints = seedpod::serving::Endpoints::named("cart");
-    /// # endpoints.insert("a", 'a');
-    /// endpoints.alter("a", |about| {
-    ///     about.weight(10).version("v2");
-    /// });
-    /// ```
-    pub fn alter(&self, key: &str, alter: impl Fn(&mut Attributes) + 'static) {
-        self.update(|changes| changes.alter(key, alter));
-    }
-
-    /// No new picks of this endpoint; what it has in flight ends, and [`drained`](Self::drained) tells when. Putting it
-    /// in again ends the draining. Where there is none, nothing changes.
-    ///
-    /// ```
-    /// # tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap().block_on(async {
-    /// use seedpod::serving::Replicas;
-    ///
-    /// let replicas = Replicas::named("cart");
-    /// replicas.endpoints().insert("a", "10.0.0.1:7070");
-    /// let under_way = replicas.pick();
-    /// replicas.endpoints().drain("a");
-    /// assert!(replicas.pick().is_none());
-    /// drop(under_way);
-    /// replicas.endpoints().drained("a").await?;
-    /// replicas.endpoints().remove("a");
-    /// # Ok::<_, seedpod::Error>(()) }).unwrap();
-    /// ```
-    pub fn drain(&self, key: &str) {
-        self.update(|changes| changes.drain(key));
-    }
-
-    /// Applies any number of changes in one step. They apply in order, when the closure has returned.
-    pub fn update(&self, change: impl FnOnce(&mut Changes<S>)) {
-        let mut changes = Changes::default();
-        change(&mut changes);
-        self.swap(|old| changes.apply(old));
-    }
-}
-
-impl<S> Endpoints<S> {
-    /// Puts in place what is made of the set that is there, until nobody came in between.
-    fn swap(&self, next: impl Fn(&Snapshot<S>) -> Option<Snapshot<S>>) {
-        let mut version = None;
-        // no lock: services are foreign code, and cloning or dropping one may well use this set
-        self.shared.current.rcu(|old| match next(old) {
-            Some(mut next) => {
-                next.version = old.version + 1;
-                version = Some(next.version);
-                Arc::new(next)
-            }
-            None => {
-                version = None;
-                old.clone()
-            }
-        });
-        if let Some(version) = version {
-            self.shared.version.0.fetch_max(version, Release);
-            self.call_roll();
-            self.shared.changed.notify_waiters();
-        }
     }
 }
 

@@ -1,13 +1,26 @@
 //! The call through the cache: what is there, or one call for all who want it.
 
-use super::*;
-use crate::layer::flight::Waiter;
+use super::{
+    CacheLayer, OVERHEAD, Weigh,
+    shared::{Kept, Shared, Use},
+};
+use crate::{
+    base::{BoxError, Error, Kind, Outcome, Result, sync::Arc, time},
+    layer::{
+        Classify, Standard,
+        flight::{Call, Waiter},
+        on_call::OnCall,
+    },
+};
 use pin_project_lite::pin_project;
 use std::{
+    fmt,
     future::Future,
+    hash::Hash,
     pin::Pin,
     task::{Context, Poll},
 };
+use tower::Service;
 
 /// The service that [`CacheLayer`] makes.
 pub struct Cache<S, K, T, F, C = Standard> {

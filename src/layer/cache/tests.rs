@@ -1,9 +1,13 @@
 //! Fresh, stale, negative, purged, bounded: on paused time.
 
 use super::*;
-use crate::base::sync::atomic::{AtomicU32, Ordering::SeqCst};
+use crate::base::{
+    Error, Kind, Outcome,
+    sync::atomic::{AtomicU32, Ordering::SeqCst},
+    time,
+};
 use futures::{FutureExt, future::join_all, poll};
-use tower::{service_fn, util::BoxCloneSyncService};
+use tower::{Service, service_fn, util::BoxCloneSyncService};
 
 const SECOND: Duration = Duration::from_secs(1);
 

@@ -2,12 +2,12 @@
 
 use super::*;
 use crate::base::{
-    Answer,
+    Answer, Error, Kind, Outcome,
     sync::atomic::{AtomicU32, Ordering::SeqCst},
     time,
 };
 use futures::{FutureExt, future::join_all, poll};
-use tower::{service_fn, util::BoxCloneSyncService};
+use tower::{Service, service_fn, util::BoxCloneSyncService};
 
 const SECOND: Duration = Duration::from_secs(1);
 

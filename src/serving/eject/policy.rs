@@ -1,7 +1,9 @@
 //! The settings of ejection: when an endpoint is put out, for how long, and how many may be.
 
-use crate::base::{Error, Kind, Result, Rng};
+use crate::base::Rng;
 use std::time::Duration;
+
+mod check;
 
 /// Envoy's `max_ejection_time`.
 const WAIT_MAX: Duration = Duration::from_secs(300);
@@ -294,50 +296,7 @@ impl Ejection {
     pub(super) fn longest(&self) -> Duration {
         self.wait_max.unwrap_or(WAIT_MAX).max(self.wait)
     }
-
-    pub(super) fn check(&self) -> Result {
-        let invalid = |what: String| Err(Error::new(Kind::Invalid, what).at("ejection"));
-        for (name, percent) in [("cap", self.cap), ("panic threshold", self.panic)] {
-            if percent > 100 {
-                return invalid(format!("the {name} is a percentage, not {percent}"));
-            }
-        }
-        if self.interval.is_zero() || self.wait.is_zero() {
-            return invalid("neither the interval nor the time out can be zero".into());
-        }
-        // a day of each at most leaves room for every sum below
-        if self.interval > DAY || self.longest() > DAY {
-            return invalid("neither the interval nor the time out can be longer than a day".into());
-        }
-        if let Some(max) = self.wait_max.filter(|max| *max < self.wait) {
-            return invalid(format!("the longest time out, {max:?}, is shorter than the first, {:?}", self.wait));
-        }
-        if !(0.0..=1.0).contains(&self.jitter) {
-            return invalid(format!("the jitter is a share from 0 to 1, not {}", self.jitter));
-        }
-        if let Some(rate) = self.rate {
-            if !(0.0..=1.0).contains(&rate.below) {
-                return invalid(format!("the success rate is a share from 0 to 1, not {}", rate.below));
-            }
-            if !(Duration::from_millis(10)..=DAY).contains(&rate.window) {
-                return invalid(format!("the window is from 10 ms to a day, not {:?}", rate.window));
-            }
-        }
-        if let Some(fleet) = self.fleet
-            && !(fleet.deviations >= 0.0 && fleet.deviations.is_finite())
-        {
-            return invalid(format!("the deviations are a number from 0 on, not {}", fleet.deviations));
-        }
-        if let Some(failing) = self.failing
-            && !(failing.share > 0.0 && failing.share <= 1.0)
-        {
-            return invalid(format!("the share of failures is above 0 and up to 1, not {}", failing.share));
-        }
-        Ok(())
-    }
 }
-
-const DAY: Duration = Duration::from_secs(86_400);
 
 impl Default for Ejection {
     fn default() -> Self {
@@ -346,75 +305,4 @@ impl Default for Ejection {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::base::Seed;
-
-    fn waits(settings: &Ejection) -> Vec<u64> {
-        let mut rng = Seed::new(1).rng();
-        (1..=12).map(|times| settings.out_for(times, &mut rng).as_millis() as u64).collect()
-    }
-
-    #[test]
-    fn the_time_out_grows_as_each_says_and_never_beyond_the_longest() {
-        let envoy: Vec<_> = (1..=12).map(|times| 30_000 * times.min(10)).collect();
-        assert_eq!(waits(&Ejection::envoy()), envoy);
-        let doubled = [1_000, 2_000, 4_000, 8_000, 16_000, 32_000, 60_000, 60_000, 60_000, 60_000, 60_000, 60_000];
-        assert_eq!(waits(&Ejection::linkerd().jitter(0.0)), doubled);
-        let finagle = waits(&Ejection::finagle());
-        assert!((2_500..5_000).contains(&finagle[0]) && (150_000..300_000).contains(&finagle[11]), "{finagle:?}");
-        let mut rng = Seed::new(2).rng();
-        assert_eq!(Ejection::envoy().out_for(u32::MAX, &mut rng), WAIT_MAX);
-        assert_eq!(Ejection::finagle().jitter(0.0).out_for(u32::MAX, &mut rng), Duration::from_secs(150));
-    }
-
-    #[test]
-    fn a_first_time_out_longer_than_the_usual_longest_is_the_longest() {
-        let settings = Ejection::envoy().wait(Duration::from_secs(400));
-        assert!(settings.check().is_ok());
-        assert_eq!(settings.out_for(3, &mut Seed::new(1).rng()), Duration::from_secs(400));
-    }
-
-    #[test]
-    fn the_cap_rounds_down_for_every_number_of_endpoints() {
-        for percent in [0, 1, 10, 33, 50, 99, 100] {
-            let (settings, one) = (Ejection::new().cap(percent), Ejection::new().cap(percent).at_least_one(true));
-            for all in 0..1_000 {
-                let allowed = settings.allowed(all);
-                assert!(allowed * 100 <= all * percent as usize && (allowed + 1) * 100 > all * percent as usize);
-                assert_eq!(one.allowed(all), if all > 1 { allowed.max(1) } else { allowed });
-            }
-        }
-        let small: Vec<_> = (0..6).map(|all| Ejection::new().allowed(all)).collect();
-        assert_eq!(small, [0, 0, 1, 1, 2, 2]);
-    }
-
-    #[test]
-    fn settings_that_make_no_sense_are_refused_by_name() {
-        let (new, second) = (Ejection::new, Duration::from_secs(1));
-        for (wrong, says) in [
-            (new().cap(101), "cap"),
-            (new().panic(101), "panic threshold"),
-            (new().interval(Duration::ZERO), "interval"),
-            (new().interval(Duration::MAX), "day"),
-            (new().wait(Duration::ZERO), "time out"),
-            (new().wait(Duration::MAX), "day"),
-            (new().wait(2 * second).wait_max(second), "longest time out, 1s, is shorter than the first, 2s"),
-            (new().jitter(f64::NAN), "jitter"),
-            (new().jitter(-0.1), "jitter"),
-            (new().rate(1.1, second, 5), "success rate"),
-            (new().rate(f64::NAN, second, 5), "success rate"),
-            (new().rate(0.5, Duration::ZERO, 5), "window"),
-            (new().fleet(f64::INFINITY, 5, 5), "deviations"),
-            (new().fleet(-1.0, 5, 5), "deviations"),
-            (new().failing(0.0, 5, 5), "share of failures"),
-            (new().failing(f64::NAN, 5, 5), "share of failures"),
-        ] {
-            let error = wrong.check().unwrap_err();
-            assert!(error.kind() == Kind::Invalid && error.to_string().contains(says), "{error}");
-        }
-        for right in [new(), Ejection::none(), Ejection::envoy(), Ejection::linkerd(), Ejection::finagle()] {
-            right.check().unwrap();
-        }
-    }
-}
+mod tests;

@@ -3,67 +3,20 @@
 use super::{
     Explained, Explanation, Reason, Standing,
     fleet::judge,
-    meter::{Counts, Rows, Seen, Window},
+    meter::Seen,
+    patient::{IN, Patient, Shown, Sign},
     policy::{Ejection, Growth},
 };
-use crate::{
-    base::{
-        Outcome, Rng,
-        sync::{
-            Arc,
-            atomic::{AtomicU64, Ordering::Relaxed},
-        },
-        time::Instant,
-    },
-    serving::load::PROBES,
+use crate::base::{
+    Rng,
+    sync::{Arc, atomic::Ordering::Relaxed},
+    time::Instant,
 };
 use std::{collections::BTreeMap, time::Duration};
 
-/// What [`Patient::word`] says of an endpoint that is in.
-pub(super) const IN: u64 = 0;
+mod probation;
 
-/// After how long a probe that has not ended leaves its place to the next request: Envoy's and gRPC's first time out.
-const PROBE_MAX: Duration = Duration::from_secs(30);
-
-/// One endpoint, as picks and outcomes see it.
-pub(super) struct Patient {
-    pub(super) key: std::sync::Arc<str>,
-    /// [`IN`], or the nanosecond after the detector's start from which on a request may try it.
-    pub(super) word: AtomicU64,
-    pub(super) rows: Rows,
-    /// Of the interval, for the comparison with the others.
-    pub(super) counts: Counts,
-    pub(super) window: Window,
-}
-
-/// What a pick gets to see of an endpoint.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Shown {
-    /// It is in.
-    In,
-    /// It is in again, since now.
-    Back(Instant),
-    /// It is out.
-    Out,
-    /// It is out and used all the same.
-    Used,
-}
-
-/// Where it is shown. Called under the lock at each change, so it only notes it.
-pub(crate) type Sign = Box<dyn Fn(Shown) + Send + Sync>;
-
-impl Patient {
-    fn new(key: std::sync::Arc<str>) -> Arc<Self> {
-        let (rows, counts, window) = (Rows::default(), Counts::default(), Window::default());
-        Arc::new(Patient { key, word: AtomicU64::new(IN), rows, counts, window })
-    }
-
-    fn forget(&self) {
-        self.rows.end();
-        self.counts.take();
-        self.window.clear();
-    }
-}
+pub(super) use probation::Turn;
 
 pub(super) struct Ward {
     pub(super) settings: Ejection,
@@ -116,13 +69,6 @@ struct Out {
     /// The probe under way, by its number, and when it loses its place.
     probe: Option<(u32, Instant)>,
     probes_failed: u32,
-}
-
-/// What a pick gets of an endpoint that was out.
-pub(super) enum Turn {
-    In,
-    Out,
-    Probe(u32),
 }
 
 impl Ward {
@@ -295,55 +241,6 @@ impl Ward {
     fn word(&self, until: Instant) -> u64 {
         let nanos = until.saturating_duration_since(self.start).as_nanos();
         u64::try_from(nanos).unwrap_or(u64::MAX).max(IN + 1)
-    }
-
-    /// A request has come to one that seems to be due.
-    pub(super) fn turn(&mut self, patient: &Arc<Patient>, now: Instant) -> Turn {
-        let (probation, number, lapses) = (self.settings.probation, self.turns, now + PROBE_MAX);
-        let word = self.word(lapses);
-        let Some(bed) = self.bed(patient) else { return Turn::In };
-        let Some(out) = &mut bed.out else { return Turn::In };
-        if now < out.until || out.probe.is_some_and(|(_, lapses)| now < lapses) {
-            return Turn::Out;
-        }
-        if !probation {
-            self.back(&patient.key, now, false);
-            return Turn::In;
-        }
-        out.probe = Some((number, lapses));
-        patient.word.store(word, Relaxed);
-        self.turns = (self.turns + 1) % PROBES;
-        Turn::Probe(number)
-    }
-
-    /// The probe of this number has ended. One whose place another has taken decides nothing.
-    pub(super) fn settle(&mut self, patient: &Arc<Patient>, number: u32, outcome: Outcome, now: Instant) {
-        let Some(bed) = self.bed(patient) else { return };
-        let holds = |out: &&mut Out| out.probe.is_some_and(|(holder, _)| holder == number);
-        let Some(out) = bed.out.as_mut().filter(holds) else { return };
-        out.probe = None;
-        let asked = match outcome {
-            Outcome::Success => return self.back(&patient.key, now, true),
-            Outcome::Failure | Outcome::LocalOrigin => Duration::ZERO,
-            Outcome::Throttled(wait) => wait.unwrap_or_default(),
-            _ => {
-                // it says nothing of the endpoint: the next request decides
-                let word = out.until;
-                let word = self.word(word);
-                patient.word.store(word, Relaxed);
-                return;
-            }
-        };
-        out.probes_failed = out.probes_failed.saturating_add(1);
-        bed.times = bed.times.saturating_add(1);
-        let times = bed.times;
-        let wait = self.settings.out_for(times, &mut self.rng).max(asked.min(self.settings.longest()));
-        let until = now + wait;
-        let word = self.word(until);
-        if let Some(out) = self.bed(patient).and_then(|bed| bed.out.as_mut()) {
-            out.until = until;
-            patient.word.store(word, Relaxed);
-        }
     }
 
     /// An active probe has found it well.

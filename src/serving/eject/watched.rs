@@ -2,7 +2,8 @@
 
 use super::{
     Reason, Shared,
-    ward::{IN, Patient, Turn},
+    patient::{IN, Patient},
+    ward::Turn,
 };
 use crate::base::{
     Outcome,
