@@ -10,6 +10,7 @@
 //! - [`Memory`]: the broker in this process, which defines what the others do
 //! - [`Brokers`]: which broker a container gets, by configuration
 //! - [`consume`]: the pump: deliveries of a subscription to a [`tower::Service`]
+//! - [`scale`]: workers that scale themselves by arrivals, service time and backlog
 
 mod broker;
 mod consume;
@@ -19,6 +20,7 @@ mod id;
 mod memory;
 mod message;
 mod payload;
+pub mod scale;
 mod step;
 mod table;
 mod topic;
