@@ -25,6 +25,7 @@ mod pod_schedules;
 mod processes;
 mod queue;
 mod queue_schedules;
+mod scale;
 mod schedule;
 mod serving;
 mod shard_schedules;

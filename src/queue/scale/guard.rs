@@ -8,8 +8,10 @@ use std::time::Duration;
 const EVIDENCE: u64 = 20;
 /// How much of what they should have brought new workers must bring.
 const GAIN: f64 = 1.0 / 3.0;
-/// How long the ceiling stands before more workers are tried again: as long as a scale-down waits.
+/// How long the ceiling stands before a tenth more is tried: as long as a scale-down waits.
 const TRIED_AGAIN: Duration = Duration::from_secs(300);
+/// How long a level is measured before it is measured anew, so that it tells of the present.
+const FRESH: f64 = 60.0;
 
 /// What was finished while this many workers were all busy and items waited: only then is the rate theirs alone.
 #[derive(Clone, Copy, Debug)]
@@ -45,7 +47,16 @@ struct Open {
 pub(super) struct Guard {
     levels: Vec<Level>,
     open: Option<Open>,
-    ceiling: Option<(u32, Instant)>,
+    ceiling: Option<Ceiling>,
+}
+
+/// No more workers than these, until something changes.
+#[derive(Clone, Copy, Debug)]
+struct Ceiling {
+    workers: u32,
+    until: Instant,
+    /// What they brought when it was found.
+    level: Level,
 }
 
 /// How many levels are remembered: with them doubling, more than any number of workers needs.
@@ -60,15 +71,16 @@ impl Guard {
             *self = Guard::default(); // they keep up: nothing holds them back
             return None;
         }
-        if self.ceiling.is_some_and(|(_, until)| now >= until) {
-            *self = Guard::default();
+        if let Some(ceiling) = self.ceiling.as_mut().filter(|ceiling| now >= ceiling.until) {
+            ceiling.workers = ceiling.workers.saturating_add((ceiling.workers / 10).max(1));
+            ceiling.until = now + TRIED_AGAIN;
         }
         if workers.starting == 0 {
             self.measure(now, inputs);
         } else {
             self.close();
         }
-        self.ceiling.map(|(ceiling, _)| ceiling)
+        self.ceiling.map(|ceiling| ceiling.workers)
     }
 
     fn close(&mut self) {
@@ -95,6 +107,9 @@ impl Guard {
                 if level.tells() {
                     self.compare(now, level);
                     self.keep(level);
+                    if level.seconds >= FRESH {
+                        open.start = Some((now, inputs.finished));
+                    }
                 }
             }
             None if now >= open.settled => open.start = Some((now, inputs.finished)),
@@ -118,8 +133,15 @@ impl Guard {
             let more = f64::from(level.workers) / f64::from(fewer.workers) - 1.0;
             level.rate(2.0) < fewer.rate(-2.0) * (1.0 + GAIN * more)
         });
-        if useless && self.ceiling.is_none() {
-            self.ceiling = Some((level.workers, now + TRIED_AGAIN));
+        match self.ceiling {
+            // what they depend on has become faster: what was learned of it is out of date
+            Some(held) if level.rate(-2.0) > held.level.rate(2.0) * (1.0 + GAIN) => {
+                (self.ceiling, self.levels) = (None, Vec::new());
+            }
+            None if useless => {
+                self.ceiling = Some(Ceiling { workers: level.workers, until: now + TRIED_AGAIN, level });
+            }
+            _ => {}
         }
     }
 }
@@ -175,16 +197,26 @@ mod tests {
     }
 
     #[test]
-    fn it_is_lifted_when_the_backlog_is_gone_and_after_a_while() {
+    fn it_is_lifted_when_the_backlog_is_gone_and_when_the_rate_rises_and_tries_a_tenth_more() {
         let now = time::now();
-        let inputs = |backlog| Inputs {
+        let inputs = |backlog, finished| Inputs {
             backlog,
-            workers: Count { running: 8, busy: 8, ..Count::default() },
+            finished,
+            workers: Count { running: 80, busy: 80, ..Count::default() },
             ..Inputs::default()
         };
-        let held = Guard { ceiling: Some((8, now + TRIED_AGAIN)), ..Guard::default() };
-        assert_eq!(held.clone().ceiling(now, &inputs(5)), Some(8));
-        assert_eq!(held.clone().ceiling(now, &inputs(0)), None);
-        assert_eq!(held.clone().ceiling(now + TRIED_AGAIN, &inputs(5)), None);
+        let level = Level { workers: 80, finished: 100, seconds: 10.0 };
+        let held =
+            Guard { ceiling: Some(Ceiling { workers: 80, until: now + TRIED_AGAIN, level }), ..Guard::default() };
+        assert_eq!(held.clone().ceiling(now, &inputs(5, 0)), Some(80));
+        assert_eq!(held.clone().ceiling(now, &inputs(0, 0)), None);
+        assert_eq!(held.clone().ceiling(now + TRIED_AGAIN, &inputs(5, 0)), Some(88));
+        let looked = |rate: u64| {
+            let mut guard = held.clone();
+            let ceilings = (0..20)
+                .map(|look| guard.ceiling(now + look * Duration::from_secs(1), &inputs(5, u64::from(look) * rate)));
+            ceilings.last().flatten()
+        };
+        assert_eq!((looked(11), looked(40)), (Some(80), None));
     }
 }

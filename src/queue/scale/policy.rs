@@ -33,7 +33,7 @@ impl Pace {
 ///   at a time, never below the workers that are busy;
 /// - not at all within the [`dead_band`](Policy::dead_band), unless those that are there cannot keep up;
 /// - not further up where the last ones brought next to nothing: what they depend on is at its limit, and more of them
-///   would make it worse. After five minutes it tries again.
+///   would make it worse. Every five minutes it tries a tenth more; once they bring more, it forgets what it knew.
 ///
 /// Without any sample one worker is a probe. Fewer arrivals than one per [`calm`](Policy::calm) time, no backlog and
 /// nobody busy count as nothing to do.

@@ -38,8 +38,11 @@ impl Pool {
 
     /// Whether it may be run: not twice at the same time.
     pub(super) fn begin(&mut self) -> bool {
-        (self.ending, self.members) = (false, BTreeMap::new());
-        !std::mem::replace(&mut self.run, true)
+        if self.run {
+            return false;
+        }
+        (self.run, self.ending) = (true, false);
+        true
     }
 
     /// Nobody runs it any more: its workers are gone.

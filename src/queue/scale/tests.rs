@@ -390,7 +390,6 @@ fn workers_that_share_a_bottleneck_are_not_piled_up() {
     let queue = Queue::run(3, 20.0, 1.0, 1200.0, |under_way| (10.0 / under_way as f64).min(1.0));
     let most = queue.counts.iter().copied().max().unwrap();
     let without = Queue::run(3, 20.0, 1.0, 1200.0, |_| 1.0).counts.iter().copied().max().unwrap();
-    println!("{:?}", queue.counts);
     println!("at most {most} workers; {without} where there is no bottleneck");
     assert!(most <= 160, "{most}, where 500 are allowed");
 }
