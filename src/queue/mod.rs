@@ -10,28 +10,38 @@
 //! - [`Memory`]: the broker in this process, which defines what the others do
 //! - [`Brokers`]: which broker a container gets, by configuration
 //! - [`consume`]: the pump: deliveries of a subscription to a [`tower::Service`]
+//! - [`launch`], [`Launcher`]: a container per message, here a pod
+//! - [`ambassador`]: the pump beside a worker container that only sees HTTP or a file
 //! - [`scale`]: workers that scale themselves by arrivals, service time and backlog
 
+mod ambassador;
 mod broker;
 mod consume;
 mod context;
 mod dead_letter;
 mod id;
+mod launcher;
 mod memory;
 mod message;
 mod payload;
+mod results;
 pub mod scale;
 mod step;
 mod table;
 mod topic;
 
+#[cfg(feature = "http")]
+pub use ambassador::ByHttp;
+pub use ambassador::{Ambassador, ByFile, Hand, HandOver, ambassador};
 pub use broker::{Broker, BrokerExt, DEAD_LETTERS, Guarantees, Receipt, TopicStats, Want};
 pub use consume::{Consume, Message, consume};
 pub use context::Brokers;
 pub use dead_letter::DeadLetter;
 pub use id::Id;
+pub use launcher::{Launcher, PerItem, PodLauncher, launch};
 pub use memory::Memory;
 pub use message::{Attempts, Batch, Delivery, Headers, Lease, Publish};
 pub use payload::{Codec, Json, Payload};
+pub use results::Results;
 pub use step::{Charge, Reject, Retry, StateWrite, Step};
 pub use topic::{Bound, Subscription, Topic, TopicOptions};
