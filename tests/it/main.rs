@@ -19,6 +19,7 @@ mod http;
 mod malformed;
 mod manifest;
 mod net;
+mod per_item;
 mod pod;
 mod pod_schedules;
 #[cfg(target_os = "linux")]

@@ -167,7 +167,12 @@ fn failed(status: &Status, volume: &Volume) -> Error {
     let Some((container, Terminated { exit_code, message, .. })) = { ended }.find(|(_, end)| end.exit_code != 0) else {
         return Error::new(Kind::Failed, "it was killed");
     };
-    let text = format!("container {}: {}", container.name, Exit::new(*exit_code, message.to_string()));
+    // an `Exit` says its code itself
+    let code = Exit::new(*exit_code, "").to_string();
+    let text = match message.contains(&code) {
+        true => format!("container {}: {message}", container.name),
+        false => format!("container {}: {code}: {message}", container.name),
+    };
     match *exit_code {
         WRONG_INPUT => Error::new(Kind::Invalid, text),
         LATER => {
