@@ -14,7 +14,11 @@
 //! - [`consume`]: the pump: deliveries of a subscription to a [`tower::Service`]; [`Control`], [`Done`], [`Quarantine`]
 //! - [`Caller`], [`respond`]: request and reply over two topics, as a [`tower::Service`]
 //! - [`DeadLetter`], [`Redrive`]: what was given up and why, and how it goes back
+//! - [`launch`], [`Launcher`]: a container per message, here a pod
+//! - [`ambassador`]: the pump beside a worker container that only sees HTTP or a file
+//! - [`scale`]: workers that scale themselves by arrivals, service time and backlog
 
+mod ambassador;
 mod broker;
 mod codec;
 mod consume;
@@ -22,16 +26,22 @@ mod context;
 mod dead_letter;
 mod id;
 mod jobs;
+mod launcher;
 mod memory;
 mod message;
 mod payload;
 mod progress;
 mod redrive;
 mod reply;
+mod results;
+pub mod scale;
 mod step;
 mod table;
 mod topic;
 
+#[cfg(feature = "http")]
+pub use ambassador::ByHttp;
+pub use ambassador::{Ambassador, ByFile, Hand, HandOver, ambassador};
 pub use broker::{Broker, BrokerExt, DEAD_LETTERS, Guarantees, Receipt, TopicStats, Want};
 pub use codec::{Codec, Json, Postcard};
 pub use consume::{Consume, Control, Done, Message, Quarantine, QuarantineNote, Tally, consume};
@@ -39,11 +49,13 @@ pub use context::Brokers;
 pub use dead_letter::DeadLetter;
 pub use id::Id;
 pub use jobs::{Job, Need, Queue, QueueBuilder, Schema, Submit, Submitted, Taken, Task, Unique, Work, Worker};
+pub use launcher::{Launcher, PerItem, PodLauncher, launch};
 pub use memory::Memory;
 pub use message::{Attempts, Batch, Delivery, Headers, Lease, Publish};
 pub use payload::Payload;
 pub use progress::Progress;
 pub use redrive::{Redrive, Redriven};
 pub use reply::{Caller, Respond, Responder, respond};
+pub use results::Results;
 pub use step::{Charge, Reject, Retry, StateWrite, Step};
 pub use topic::{Bound, Subscription, Topic, TopicOptions};

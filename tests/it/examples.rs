@@ -3,8 +3,14 @@
 use std::{fs, path::PathBuf};
 
 #[allow(dead_code, reason = "a test calls its story, not its main")]
+#[path = "../../examples/autoscale.rs"]
+mod autoscale;
+#[allow(dead_code, reason = "a test calls its story, not its main")]
 #[path = "../../examples/cache.rs"]
 mod cache;
+#[allow(dead_code, reason = "a test calls its story, not its main")]
+#[path = "../../examples/container_per_item.rs"]
+mod container_per_item;
 #[path = "../../examples/overload/story.rs"]
 mod overload;
 #[allow(dead_code, reason = "a test calls its story, not its main")]
@@ -91,6 +97,16 @@ fn request_reply_tells_its_story() {
 #[test]
 fn work_queue_tells_its_story() {
     told("work_queue", work_queue::story());
+}
+
+#[test]
+fn autoscale_tells_its_story() {
+    told("autoscale", autoscale::story());
+}
+
+#[test]
+fn container_per_item_tells_its_story() {
+    told("container_per_item", container_per_item::story());
 }
 
 #[test]

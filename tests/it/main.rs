@@ -20,6 +20,7 @@ mod jobs;
 mod malformed;
 mod manifest;
 mod net;
+mod per_item;
 mod pod;
 mod pod_schedules;
 #[cfg(target_os = "linux")]
@@ -27,6 +28,7 @@ mod processes;
 mod queue;
 mod queue_schedules;
 mod reply;
+mod scale;
 mod schedule;
 mod serving;
 mod shard_schedules;
