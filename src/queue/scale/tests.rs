@@ -368,6 +368,7 @@ fn mean(values: impl ExactSizeIterator<Item = f64>) -> f64 {
 }
 
 #[test]
+#[expect(clippy::disallowed_macros, reason = "the figures are worth reading")]
 fn in_simulated_queues_few_wait_and_few_workers_are_idle() {
     for (rate, service) in [(0.5, 4.0), (2.0, 1.0), (8.0, 1.0), (4.0, 8.0), (1.0, 60.0), (100.0, 0.5)] {
         let queue = Queue::run(11, rate, service, 20_000.0 * f64::max(1.0, service / 20.0), |_| 1.0);
@@ -385,6 +386,7 @@ fn in_simulated_queues_few_wait_and_few_workers_are_idle() {
 }
 
 #[test]
+#[expect(clippy::disallowed_macros, reason = "the figures are worth reading")]
 fn workers_that_share_a_bottleneck_are_not_piled_up() {
     // what they depend on serves ten at a time: with more, each takes the longer
     let queue = Queue::run(3, 20.0, 1.0, 1200.0, |under_way| (10.0 / under_way as f64).min(1.0));
