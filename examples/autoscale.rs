@@ -1,8 +1,9 @@
-//! Workers that scale themselves: an hour and a half of a queue with a quiet start, a rush, long jobs, and silence.
+//! Workers that scale themselves: an hour of a queue with a quiet start, a rush, long jobs, and silence.
 //!
 //! Every 5 s the autoscaler decides how many workers there should be, from how often jobs arrive, how long they take and
 //! how many wait. More come at once, fewer only when fewer have sufficed for five minutes, and none is stopped in the
-//! middle of a job. Each line of the chart is a minute; each change of mind says why.
+//! middle of a job. Each line of the chart is a minute: how often jobs arrive, how many wait, the longest wait of those that
+//! began, and the workers, `#` where busy and `-` where idle. Each turn says why.
 //!
 //! ```text
 //! cargo run --example autoscale
@@ -29,7 +30,7 @@ const DAY: [(&str, u32, f64, Duration); 5] = [
     ("a rush", 16, 8.0, SECOND),
     ("quiet again", 34, 0.5, SECOND),
     ("long jobs", 46, 0.1, MINUTE),
-    ("silence", 80, 0.0, SECOND),
+    ("silence", 60, 0.0, SECOND),
 ];
 
 fn main() -> seedpod::Result {
@@ -77,7 +78,8 @@ impl Chart {
         let busy = inputs.workers.busy.min(want) as usize;
         let bar = format!("{}{}", "#".repeat(busy), "-".repeat(want as usize - busy));
         let (rate, waiting, longest) = (inputs.arrival_rate, inputs.backlog, longest.as_secs_f64());
-        self.lines.push(format!("{minute:>4} {rate:>5.1}/s {waiting:>4} waiting {longest:>5.1} s  {bar}"));
+        let line = format!("{minute:>4} {rate:>5.1}/s {waiting:>4} waiting {longest:>5.1} s  {bar}");
+        self.lines.push(line.trim_end().to_string());
     }
 }
 
@@ -151,9 +153,11 @@ async fn tell() -> seedpod::Result<String> {
         pool = pool => return pool.map(|()| String::new()),
         scaled = scaling => return scaled.map(|()| String::new()),
     };
-    let (mut chart, stats) = (chart.lock(), broker.inspect(&jobs).await?);
+    let stats = broker.inspect(&jobs).await?;
+    let mut chart = chart.lock();
     let hours = |seconds: u64| seconds as f64 / 3600.0;
-    let (used, fixed) = (hours(chart.worker_seconds), hours(u64::from(chart.most) * 60 * 80));
+    let minutes = u64::from(DAY.map(|(_, until, ..)| until).into_iter().max().unwrap_or_default());
+    let (used, fixed) = (hours(chart.worker_seconds), hours(u64::from(chart.most) * 60 * minutes));
     let summary = format!(
         "summary published={published} done={} left={} longest_wait={:.1}s most_workers={} changes={} below_busy={} \
          worker_hours={used:.1} (always the most: {fixed:.1})",

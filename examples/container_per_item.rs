@@ -8,6 +8,7 @@
 //! cargo run --example container_per_item
 //! ```
 #![allow(clippy::disallowed_macros, reason = "an example prints")]
+#![allow(clippy::panic, reason = "one of its containers panics")]
 
 use seedpod::{
     Error, Kind,

@@ -165,7 +165,7 @@ async fn a_backlog_is_worked_off_in_time_and_the_workers_go_again() {
     };
     let (pool, scaled, took) =
         tokio::join!(workers.run_until(time::sleep(end)), scaler.run_until(time::sleep(end)), worked_off);
-    (pool.unwrap(), scaled.unwrap());
+    pool.and(scaled).unwrap();
     assert!(took < 150 * SECOND, "{took:?}, where one worker takes 2000 s");
     let all = all.lock();
     assert_eq!(all[0].reason, Reason::Probe);

@@ -123,7 +123,7 @@ proptest! {
         rate in 0.01..40.0, seconds in 0.01..10.0, before in 0..100_u32,
     ) {
         let mut it = Loop::new(Policy::between(0..=1000), before);
-        for _ in 0..2000 {
+        for _ in 0..1000 {
             it.step(rate, seconds, 0, (rate * seconds) as u32);
         }
         prop_assert!(it.turns() <= 1, "{:?}", it.wants);
@@ -177,6 +177,16 @@ fn silence_takes_it_down_to_the_minimum_step_by_step() {
         }
         assert!(went_down.unwrap() >= silence + 300 * SECOND, "not before the calm time is over");
     }
+}
+
+#[test]
+fn the_first_decision_takes_nothing_away() {
+    let mut it = Loop::new(Policy::between(0..=100), 50);
+    for _ in 0..59 {
+        assert_eq!(it.step(0.0, 1.0, 0, 0).want, 50, "what is found has its reasons, for the calm time");
+    }
+    it.step(0.0, 1.0, 0, 0);
+    assert_eq!(it.step(0.0, 1.0, 0, 0).want, 45);
 }
 
 #[test]
@@ -368,9 +378,11 @@ fn mean(values: impl ExactSizeIterator<Item = f64>) -> f64 {
 }
 
 #[test]
+#[expect(clippy::disallowed_macros, reason = "the figures are worth reading")]
 fn in_simulated_queues_few_wait_and_few_workers_are_idle() {
-    for (rate, service) in [(0.5, 4.0), (2.0, 1.0), (8.0, 1.0), (4.0, 8.0), (1.0, 60.0), (100.0, 0.5)] {
-        let queue = Queue::run(11, rate, service, 20_000.0 * f64::max(1.0, service / 20.0), |_| 1.0);
+    for (rate, service) in [(0.5_f64, 4.0_f64), (2.0, 1.0), (8.0, 1.0), (4.0, 8.0), (1.0, 60.0), (100.0, 0.5)] {
+        let seconds = (100_000.0 / rate).clamp(4_000.0, 60_000.0);
+        let queue = Queue::run(11, rate, service, seconds, |_| 1.0);
         let (load, looks) = (rate * service, queue.counts.len());
         let settled = &queue.waits[queue.waits.len() / 4..];
         let wait = mean(settled.iter().copied()) / service;
@@ -385,6 +397,7 @@ fn in_simulated_queues_few_wait_and_few_workers_are_idle() {
 }
 
 #[test]
+#[expect(clippy::disallowed_macros, reason = "the figures are worth reading")]
 fn workers_that_share_a_bottleneck_are_not_piled_up() {
     // what they depend on serves ten at a time: with more, each takes the longer
     let queue = Queue::run(3, 20.0, 1.0, 1200.0, |under_way| (10.0 / under_way as f64).min(1.0));
