@@ -326,7 +326,8 @@ async fn a_result_can_be_awaited_and_is_forgotten_in_time() {
         Ok::<_, Error>(())
     };
     let (ended, submitted) = tokio::join!(pump.results(60 * SECOND).run_until(time::sleep(200 * SECOND)), submit);
-    (ended.unwrap(), submitted.unwrap());
+    ended.unwrap();
+    submitted.unwrap();
 
     let plain = queue::consume(
         queue.broker().clone(),
