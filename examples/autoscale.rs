@@ -14,7 +14,7 @@ use seedpod::{
     Error,
     base::{Seed, sync::Lock, time},
     queue::{
-        Broker, BrokerExt, Id, Memory, Message, Publish, Topic, TopicOptions,
+        self, Broker, BrokerExt, Id, Memory, Message, Publish, Topic, TopicOptions,
         scale::{Autoscaler, Decision, Policy, Workers},
     },
 };
@@ -107,7 +107,7 @@ async fn tell() -> seedpod::Result<String> {
             }
         }
     });
-    let workers = Workers::new(broker.clone(), jobs.subscription("workers"), work);
+    let workers = Workers::new(queue::consume(broker.clone(), jobs.subscription("workers"), work));
     let scaler =
         Autoscaler::new(broker.clone(), jobs.subscription("workers"), workers.clone(), Policy::between(0..=40));
     let scaler = scaler.on_decision({

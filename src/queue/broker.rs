@@ -105,6 +105,13 @@ pub struct Guarantees {
     pub exact_capacity: bool,
 }
 
+impl Guarantees {
+    /// Whether rows of state can be kept with messages: written and forgotten in the step that settles them.
+    pub(super) fn keeps_rows(&self) -> bool {
+        self.state && self.atomic_step
+    }
+}
+
 /// How much a lease asks for, and on which terms.
 ///
 /// ```

@@ -1,6 +1,9 @@
 //! Ids are lineage: derived from what a message came from, never drawn.
 
-use crate::base::{Error, Kind, Name, Result};
+use crate::base::{
+    Error, Kind, Name, Result, Seed,
+    sync::atomic::{AtomicU64, Ordering},
+};
 use std::{fmt, str::FromStr};
 use xxhash_rust::xxh3::xxh3_128;
 
@@ -67,6 +70,26 @@ impl Id {
     /// The 128 bits.
     pub const fn as_u128(self) -> u128 {
         ((self.high as u128) << 64) | self.low as u128
+    }
+}
+
+/// Ids for what nobody has a name for: derived from where they are given out, and from how many were before.
+pub(super) struct Ids {
+    stage: Name,
+    origin: Id,
+    next: AtomicU64,
+}
+
+impl Ids {
+    /// Unlike those given out under another name or seed.
+    pub(super) fn new(stage: &Name, seed: Seed) -> Ids {
+        let drawn = seed.fork(stage.as_str()).rng().next_u64();
+        Ids { stage: stage.clone(), origin: Id::of(format!("{stage} {drawn:016x}")), next: AtomicU64::new(0) }
+    }
+
+    pub(super) fn next(&self) -> Id {
+        let number = self.next.fetch_add(1, Ordering::Relaxed);
+        Id::derive(&self.stage, self.origin, (number >> 32) as u32, number as u32)
     }
 }
 

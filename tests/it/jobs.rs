@@ -478,3 +478,31 @@ async fn what_crashes_its_workers_ends_in_quarantine_and_then_with_the_dead() {
         "its handler panicked: assertion `left != right` failed: unlucky\n  left: 13\n right: 13"
     );
 }
+
+#[tokio::test(start_paused = true)]
+async fn in_quarantine_a_job_is_still_its_queues() {
+    let queue = numbers().await;
+    let (fine, stuck) = (Id::of("fine"), Id::of("stuck"));
+    queue.submit(Job::new(1).with_id(fine)).await.unwrap();
+    queue.submit(Job::new(2).with_id(stuck)).await.unwrap();
+    let pump = queue.tasks(tower::service_fn(|task: Task<u32>| async move {
+        assert!(task.message().topic().as_str().ends_with(".quarantine"), "only alone");
+        if task.value == 2 {
+            task.progress(0.5, "stuck").await?;
+            std::future::pending::<()>().await;
+        }
+        Done::new().result(&task.value)
+    }));
+    let pump = pump.backoff(Backoff::new(SECOND, SECOND).exact());
+    let control = pump.control();
+    let watch = async {
+        assert_eq!(queue.result::<u32>(fine).await.unwrap(), 1);
+        time::sleep(10 * SECOND).await;
+        assert_eq!(queue.progress(stuck).await.unwrap().unwrap().note, "stuck");
+        queue.cancel(stuck).await.unwrap();
+        time::sleep(10 * SECOND).await;
+    };
+    pump.run_until(watch).await.unwrap();
+    assert_eq!((control.tally().quarantined, control.tally().done, control.tally().dropped), (2, 1, 1));
+    assert_eq!(queue.progress(stuck).await.unwrap(), None);
+}

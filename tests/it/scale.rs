@@ -6,7 +6,7 @@ use seedpod::{
     net::Net,
     pod::{ContainerSpec, Pod, PodSpec},
     queue::{
-        Broker, BrokerExt, Id, Memory, Message, Publish, Subscription, Topic, TopicOptions,
+        self, Broker, BrokerExt, Done, Id, Memory, Message, Publish, Queue, Subscription, Task, Topic, TopicOptions,
         scale::{Autoscaler, Count, Meter, Policy, Reason, Scale, Workers},
     },
 };
@@ -65,7 +65,7 @@ impl Seen {
 #[tokio::test(start_paused = true)]
 async fn fewer_workers_means_that_idle_ones_go_and_busy_ones_end_what_they_do() {
     let (broker, seen) = (broker(6).await, Seen::default());
-    let workers = Workers::new(broker.clone(), jobs(), seen.taking(100 * SECOND));
+    let workers = Workers::new(queue::consume(broker.clone(), jobs(), seen.taking(100 * SECOND)));
     workers.set(8).await.unwrap();
     assert_eq!(workers.count(), Count { starting: 8, ..Count::default() }, "nobody runs it yet");
     let script = async {
@@ -93,7 +93,7 @@ async fn fewer_workers_means_that_idle_ones_go_and_busy_ones_end_what_they_do() 
 #[tokio::test(start_paused = true)]
 async fn a_pool_that_is_dropped_gives_back_what_it_held_and_can_be_run_again() {
     let (broker, seen) = (broker(3).await, Seen::default());
-    let workers = Workers::new(broker.clone(), jobs(), seen.taking(20 * SECOND)).seed(Seed::new(1));
+    let workers = Workers::new(queue::consume(broker.clone(), jobs(), seen.taking(20 * SECOND)).seed(Seed::new(1)));
     workers.set(3).await.unwrap();
     tokio::select! {
         _ = workers.run_until(std::future::pending()) => unreachable!(),
@@ -108,7 +108,7 @@ async fn a_pool_that_is_dropped_gives_back_what_it_held_and_can_be_run_again() {
 
 #[tokio::test(start_paused = true)]
 async fn a_pool_is_not_run_twice_at_once() {
-    let workers = Workers::new(broker(0).await, jobs(), Seen::default().taking(SECOND));
+    let workers = Workers::new(queue::consume(broker(0).await, jobs(), Seen::default().taking(SECOND)));
     let second = async {
         time::sleep(SECOND).await;
         workers.run_until(std::future::pending()).await
@@ -123,7 +123,7 @@ async fn a_pool_is_not_run_twice_at_once() {
 #[tokio::test(start_paused = true)]
 async fn a_broker_that_refuses_for_good_ends_pool_and_autoscaler() {
     let broker = Arc::new(Memory::new());
-    let workers = Workers::new(broker.clone(), jobs(), Seen::default().taking(SECOND));
+    let workers = Workers::new(queue::consume(broker.clone(), jobs(), Seen::default().taking(SECOND)));
     assert!(workers.run_until(std::future::pending()).await.unwrap_err().is_not_found());
     let scaler = Autoscaler::new(broker, jobs(), workers, Policy::between(1..=2));
     let error = scaler.run_until(std::future::pending()).await.unwrap_err();
@@ -137,7 +137,7 @@ async fn a_panic_in_a_worker_is_the_messages_and_a_wrong_setting_is_not_obeyed()
         assert!(message.attempts().crashes > 0, "the first time");
         Ok::<_, Error>(())
     });
-    let workers = Workers::new(broker.clone(), jobs(), service).each(|consume| consume.concurrency(50).crashes(3));
+    let workers = Workers::new(queue::consume(broker.clone(), jobs(), service).concurrency(50).crashes(3));
     let script = async {
         time::sleep(30 * SECOND).await;
         assert_eq!(workers.count(), Count { running: 1, ..Count::default() });
@@ -149,7 +149,7 @@ async fn a_panic_in_a_worker_is_the_messages_and_a_wrong_setting_is_not_obeyed()
 #[tokio::test(start_paused = true)]
 async fn a_backlog_is_worked_off_in_time_and_the_workers_go_again() {
     let (broker, seen) = (broker(1000).await, Seen::default());
-    let workers = Workers::new(broker.clone(), jobs(), seen.taking(2 * SECOND));
+    let workers = Workers::new(queue::consume(broker.clone(), jobs(), seen.taking(2 * SECOND)));
     let scaler = Autoscaler::new(broker.clone(), jobs(), workers.clone(), Policy::between(1..=64));
     let all = Arc::new(Lock::new(Vec::new()));
     let told = all.clone();
@@ -180,7 +180,7 @@ async fn a_backlog_is_worked_off_in_time_and_the_workers_go_again() {
 #[tokio::test(start_paused = true)]
 async fn arrivals_that_a_publisher_reports_are_believed() {
     let (broker, meter) = (broker(0).await, Meter::default());
-    let workers = Workers::new(broker.clone(), jobs(), Seen::default().taking(SECOND));
+    let workers = Workers::new(queue::consume(broker.clone(), jobs(), Seen::default().taking(SECOND)));
     let scaler = Autoscaler::new(broker.clone(), jobs(), workers.clone(), Policy::between(0..=64));
     let scaler = scaler.meter(meter.clone()).every(SECOND);
     let publisher = async {
@@ -253,7 +253,7 @@ async fn a_platform_that_refuses_for_good_ends_the_autoscaler() {
 #[tokio::test(start_paused = true)]
 async fn pool_and_autoscaler_are_containers() {
     let (broker, seen) = (broker(200).await, Seen::default());
-    let workers = Workers::new(broker.clone(), jobs(), seen.taking(2 * SECOND));
+    let workers = Workers::new(queue::consume(broker.clone(), jobs(), seen.taking(2 * SECOND)));
     let scaler = Autoscaler::new(broker.clone(), jobs(), workers.clone(), Policy::between(1..=64));
     let spec = PodSpec::new("jobs")
         .container(ContainerSpec::new("workers", workers.clone()))
@@ -268,4 +268,23 @@ async fn pool_and_autoscaler_are_containers() {
     assert_eq!(workers.count().running, 0, "a kill takes the workers along");
     assert_eq!(seen.begun_and_ended().1, ended);
     assert_eq!(stored(&broker).await as u32, 200 - ended, "and loses nothing");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_workers_of_a_queue_are_a_pool_as_any_and_keep_what_the_queue_gives_them() {
+    let queue: Queue<u32> = Queue::open(Arc::new(Memory::new()), "numbers").await.unwrap();
+    let pump = queue.tasks(tower::service_fn(|task: Task<u32>| async move {
+        time::sleep(SECOND).await;
+        Done::new().result(&(task.value + 1))
+    }));
+    let workers = Workers::new(pump);
+    let id = queue.submit(7).await.unwrap().id;
+    for number in 0..9 {
+        queue.submit(number).await.unwrap();
+    }
+    workers.set(5).await.unwrap();
+    workers.run_until(time::sleep(3 * SECOND)).await.unwrap();
+    assert_eq!(queue.inspect().await.unwrap().stored, 0, "ten of a second each, by five");
+    assert_eq!(workers.meter().read().done, 10);
+    assert_eq!(queue.result::<u32>(id).await.unwrap(), 8);
 }

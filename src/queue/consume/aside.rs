@@ -30,7 +30,7 @@ impl<S> Consume<S> {
         if self.rows.is_none() {
             return std::future::pending().await;
         }
-        let key = cancel_key(message.subscription(), message.id());
+        let key = cancel_key(message.home(), message.id());
         loop {
             // a broker out of reach is the renewal's concern
             if let Ok((version, _)) = self.broker.load(&key).await
@@ -64,7 +64,7 @@ impl<S> Consume<S> {
             let lack = "only workers of a queue keep results, on a broker with state and atomic steps";
             return Ok(End::Failed(Error::new(Kind::Unsupported, lack)));
         };
-        let key = result_key(message.subscription(), message.id());
+        let key = result_key(message.home(), message.id());
         let (version, _) = self.broker.load(&key).await?;
         let sweep = Sweep::after(sweep, &key, version.saturating_add(1), self.results)?;
         let done = Done { publishes, state, result: None }.write(key, version, result).publish(sweep);

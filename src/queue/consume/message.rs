@@ -3,7 +3,7 @@
 use super::pulse::Pulse;
 use crate::base::{Kind, Name, Result, time::Instant};
 use crate::queue::{
-    Attempts, Broker, Codec, Delivery, Headers, Id, Lease, Progress, StateWrite, Step, Subscription, Topic, jobs::held,
+    Attempts, Broker, Codec, Delivery, Headers, Id, Lease, Progress, Step, Subscription, Topic, jobs::held,
     redrive::FIRST_ID,
 };
 use bytes::Bytes;
@@ -13,7 +13,8 @@ use std::{fmt, sync::Arc, time::Duration};
 /// What all messages of a pump share.
 pub(in crate::queue) struct Source {
     broker: Arc<dyn Broker>,
-    subscription: Subscription,
+    subscription: Arc<Subscription>,
+    home: Arc<Subscription>,
     hold: Duration,
 }
 
@@ -32,8 +33,18 @@ impl Message {
         Message { delivery, source, pulse: Arc::default() }
     }
 
-    pub(in crate::queue) fn source(broker: Arc<dyn Broker>, subscription: Subscription, hold: Duration) -> Arc<Source> {
-        Arc::new(Source { broker, subscription, hold })
+    pub(in crate::queue) fn source(
+        broker: Arc<dyn Broker>,
+        subscription: Arc<Subscription>,
+        home: Arc<Subscription>,
+        hold: Duration,
+    ) -> Arc<Source> {
+        Arc::new(Source { broker, subscription, home, hold })
+    }
+
+    /// The subscription that it was published for, also where it is in quarantine now.
+    pub(in crate::queue) fn home(&self) -> &Subscription {
+        &self.source.home
     }
 
     pub(in crate::queue) fn delivery(&self) -> &Delivery {
@@ -46,10 +57,7 @@ impl Message {
 
     /// Settles it for good, and forgets with it what is kept only while it is under way.
     pub(in crate::queue) async fn end(&self, step: Step) -> Result {
-        let rows = self.rows();
-        if !rows.is_empty() {
-            let mut whole = step.clone();
-            whole.state.extend(rows);
+        if let Some(whole) = self.with_rows(&step) {
             match self.broker().settle(whole).await {
                 Err(error) if error.kind() == Kind::Conflict => {} // of a row that another has written since
                 settled => return settled,
@@ -58,10 +66,14 @@ impl Message {
         self.broker().settle(step).await
     }
 
-    /// What is kept only while it is under way.
-    pub(super) fn rows(&self) -> Vec<StateWrite> {
-        let said = Progress::forget(self.subscription(), self.id(), self.pulse.reports());
-        said.into_iter().chain(held(self.headers())).collect()
+    /// The step, together with what is kept only while the message is under way; none where nothing is.
+    pub(super) fn with_rows(&self, step: &Step) -> Option<Step> {
+        let said = Progress::forget(self.home(), self.id(), self.pulse.reports());
+        let mut rows = said.into_iter().chain(held(self.headers())).peekable();
+        rows.peek()?;
+        let mut whole = step.clone();
+        whole.state.extend(rows);
+        Some(whole)
     }
 
     pub(super) fn lease(&self) -> Lease {
@@ -166,15 +178,12 @@ impl Message {
     /// counts for nothing. Others are the broker's.
     pub async fn progress(&self, fraction: f64, note: impl Into<String>) -> Result {
         self.pulse.beat();
-        let guarantees = self.source.broker.guarantees();
-        if !(guarantees.state && guarantees.atomic_step) {
+        if !self.broker().guarantees().keeps_rows() {
             return Ok(());
         }
         let report = Progress { fraction: fraction.clamp(0.0, 1.0), note: note.into() };
         let hold = self.source.hold;
-        report
-            .keep(&*self.source.broker, self.subscription(), self.id(), (self.lease(), hold), self.pulse.reports())
-            .await
+        report.keep(self.broker(), self.home(), self.id(), (self.lease(), hold), self.pulse.reports()).await
     }
 }
 

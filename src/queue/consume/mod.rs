@@ -42,7 +42,7 @@ use worker::Stopping;
 /// | fails as [`Invalid`](Kind::Invalid) | goes to the dead letters: trying again cannot help |
 /// | fails with a [`retry_after`](Error::retry_after) | comes back then, uncharged |
 /// | fails otherwise | comes back after a back-off, until [`attempts`](Consume::attempts) are spent; then dead letters |
-/// | panics | likewise, until [`crashes`](Consume::crashes) are spent |
+/// | panics, or fails as [`Panicked`](Kind::Panicked) | likewise, until [`crashes`](Consume::crashes) are spent |
 /// | is killed, or loses its lease | comes back when the lease has run out, until [`lapses`](Consume::lapses) are spent |
 /// | makes what the broker refuses for good | fails, as above |
 ///
@@ -89,9 +89,11 @@ where
     S::Error: Into<BoxError> + 'static,
     S::Future: Send,
 {
+    let subscription = Arc::new(subscription);
     Consume {
         broker,
-        subscription: Arc::new(subscription),
+        home: subscription.clone(),
+        subscription,
         service,
         concurrency: 1,
         hold: Duration::from_secs(30),
@@ -123,6 +125,8 @@ const HOLD_MAX: Duration = Duration::from_secs(86_400 * 365);
 pub struct Consume<S> {
     broker: Arc<dyn Broker>,
     subscription: Arc<Subscription>,
+    /// Whose messages they are, also in quarantine: by it stand their rows in the broker's state.
+    home: Arc<Subscription>,
     service: S,
     concurrency: usize,
     hold: Duration,
@@ -202,6 +206,44 @@ impl<S> Consume<S> {
     pub fn results(mut self, keep: Duration) -> Self {
         self.results = keep;
         self
+    }
+
+    /// Runs another service, made of its own, with a handle of its own.
+    pub(in crate::queue) fn around<R>(self, service: impl FnOnce(S) -> R) -> Consume<R> {
+        Consume {
+            service: service(self.service),
+            control: Control::new(self.concurrency),
+            broker: self.broker,
+            subscription: self.subscription,
+            home: self.home,
+            concurrency: self.concurrency,
+            hold: self.hold,
+            policy: self.policy,
+            quarantine: self.quarantine,
+            silence: self.silence,
+            drain: self.drain,
+            rows: self.rows,
+            results: self.results,
+            declare: self.declare,
+            seed: self.seed,
+            context: self.context,
+        }
+    }
+
+    /// Runs as part of this container: its log tells of failures, its leases say whose they are.
+    pub(in crate::queue) fn inside(mut self, context: Option<Context>) -> Self {
+        self.context = context;
+        self
+    }
+
+    /// The seed that it was given.
+    pub(in crate::queue) fn seeded(&self) -> Option<Seed> {
+        self.seed
+    }
+
+    /// Where it gets its messages from.
+    pub(in crate::queue) fn subscription(&self) -> &Subscription {
+        &self.subscription
     }
 
     /// Heeds what stands in the broker's state of its messages, and sweeps it by this topic.
@@ -341,14 +383,17 @@ where
         let seed = self.seed.unwrap_or_else(|| context.seed());
         let pump = Consume { seed: Some(seed), context: Some(context.clone()), ..self.clone() };
         let stopped = context.stopped();
-        Box::pin(pump.pump(stopped, move |worker| {
-            let worker = context.spawn(worker);
-            Box::pin(async move {
-                let ended = worker.await;
-                ended.unwrap_or_else(|error| Err(Error::new(Kind::Panicked, "a worker is gone").because(error)))
-            })
-        }))
+        Box::pin(pump.pump(stopped, move |worker| spawned(&context, worker)))
     }
+}
+
+/// A worker as a task of the container.
+pub(in crate::queue) fn spawned(context: &Context, worker: BoxFuture<'static, Result>) -> BoxFuture<'static, Result> {
+    let worker = context.spawn(worker);
+    Box::pin(async move {
+        let ended = worker.await;
+        ended.unwrap_or_else(|error| Err(Error::new(Kind::Panicked, "a worker is gone").because(error)))
+    })
 }
 
 impl<S> fmt::Debug for Consume<S> {

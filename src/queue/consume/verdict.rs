@@ -12,6 +12,7 @@ pub(super) enum End {
     Stopped,
     Done(Done),
     Failed(Error),
+    /// With what is said of it.
     Panicked(String),
 }
 
@@ -65,6 +66,9 @@ impl Policy {
             End::Done(done) => Verdict::Settle(done.onto(Step::new().ack(lease)), Fate::Done),
             End::Stopped => retry(Retry::new(lease).charge(Charge::Nothing), Fate::HandedBack),
             End::Failed(error) if error.kind() == Kind::Invalid => reject(lease, error.chain()),
+            End::Failed(error) if error.kind() == Kind::Panicked => {
+                self.after(End::Panicked(error.chain()), lease, attempts, rng)
+            }
             End::Failed(error) => match error.retry_after() {
                 Some(wait) => retry(Retry::new(lease).after(wait).charge(Charge::Nothing), Fate::Postponed),
                 None if attempts.failures.saturating_add(1) >= self.attempts => reject(lease, error.chain()),
@@ -73,13 +77,13 @@ impl Policy {
                     retry(Retry::new(lease).after(wait), Fate::Retried)
                 }
             },
-            End::Panicked(message) => {
+            End::Panicked(reason) => {
                 let crashes = attempts.crashes.saturating_add(1);
                 if crashes >= self.crashes {
-                    return reject(lease, format!("its handler panicked: {message}"));
+                    return reject(lease, reason);
                 }
                 if self.is_suspect(Attempts { crashes, ..attempts }) {
-                    return Verdict::Quarantine(format!("its handler panicked: {message}").into());
+                    return Verdict::Quarantine(reason.into());
                 }
                 let wait = self.backoff.wait(attempts.crashes.into(), rng);
                 retry(Retry::new(lease).after(wait).charge(Charge::Crash), Fate::Retried)
@@ -135,13 +139,15 @@ mod tests {
     #[test]
     fn every_end_has_its_settlement() {
         let failed = || End::Failed(Error::new(Kind::Unavailable, "no route"));
-        let panicked = || End::Panicked("oh".into());
+        let panicked = || End::Panicked("its handler panicked: oh".into());
         assert_eq!(settle(End::Done(Done::new()), Attempts::new(2, 1, 3)).acks.len(), 1);
         assert_eq!(retry(End::Stopped, Attempts::new(2, 1, 3)), (Duration::ZERO, Charge::Nothing));
         assert_eq!(retry(failed(), Attempts::new(0, 1, 3)), (SECOND, Charge::Failure));
         assert_eq!(retry(failed(), Attempts::new(1, 1, 3)), (2 * SECOND, Charge::Failure));
         assert_eq!(reason(failed(), Attempts::new(2, 0, 0)), "unavailable: no route");
         assert_eq!(retry(panicked(), Attempts::new(2, 0, 3)), (SECOND, Charge::Crash));
+        let elsewhere = || End::Failed(Error::new(Kind::Panicked, "in its pod"));
+        assert_eq!(retry(elsewhere(), Attempts::new(2, 0, 3)), (SECOND, Charge::Crash));
         assert_eq!(reason(panicked(), Attempts::new(0, 1, 0)), "its handler panicked: oh");
         let invalid = End::Failed(Error::new(Kind::Invalid, "no such card").because("bad digit"));
         assert_eq!(reason(invalid, Attempts::default()), "invalid: no such card: bad digit");

@@ -7,7 +7,7 @@ use super::{
 };
 use crate::{
     base::{Answer, Backoff, BoxError, Error, Few, Kind, Result, Rng, hash, time},
-    queue::{Charge, Delivery, Done, Reject, Retry, StateWrite, Step, Want},
+    queue::{Charge, Delivery, Done, Reject, Retry, Step, Want},
 };
 use futures::FutureExt;
 use std::{any::Any, fmt, panic::AssertUnwindSafe, sync::Arc, time::Duration};
@@ -34,15 +34,20 @@ where
         let owner =
             context.map_or(0, |own| hash::of(format!("{}/{} {}", own.namespace(), own.pod(), own.name()).as_bytes()));
         let want = Want::one().hold(self.hold).owner(owner);
-        let source = Message::source(self.broker.clone(), (*self.subscription).clone(), self.hold);
+        let source = Message::source(self.broker.clone(), self.subscription.clone(), self.home.clone(), self.hold);
         let mut refused = 0;
         loop {
             let Some(service) = self.get_ready(number, &stopping, &mut rng).await else { return Ok(()) };
             let mut service = Some(service);
-            let mut leased = self.broker.lease(&self.subscription, want.wait(Duration::ZERO)).await;
+            let mut answer = self.broker.lease(&self.subscription, want.wait(Duration::ZERO));
+            let mut leased = tokio::select! {
+                biased;
+                () = stopping.soon.cancelled() => return self.hand_back(answer, &mut rng).await,
+                leased = &mut answer => leased,
+            };
             if leased.as_ref().is_ok_and(|deliveries| deliveries.is_empty()) {
                 service = None; // being ready may hold a permit that another can use while nothing is there
-                let mut answer = self.broker.lease(&self.subscription, want);
+                answer = self.broker.lease(&self.subscription, want);
                 leased = tokio::select! {
                     biased;
                     () = stopping.soon.cancelled() => return self.hand_back(answer, &mut rng).await,
@@ -133,7 +138,7 @@ where
                     match &end {
                         End::Done(_) | End::Stopped => {}
                         End::Failed(error) => self.note(format_args!("message {id} failed: {}", error.chain())),
-                        End::Panicked(panic) => self.note(format_args!("message {id} panicked: {panic}")),
+                        End::Panicked(reason) => self.note(format_args!("message {id}: {reason}")),
                     }
                     let end = self.with_result(end, &message).await?;
                     self.policy.after(end, lease, attempts, rng)
@@ -186,7 +191,9 @@ where
         tokio::select! {
             biased;
             () = stopping.now.cancelled() => End::Stopped,
-            end = call => end.unwrap_or_else(|panic| End::Panicked(message_of(&*panic))),
+            end = call => end.unwrap_or_else(|panic| {
+                End::Panicked(format!("its handler panicked: {}", message_of(&*panic)))
+            }),
         }
     }
 
@@ -218,10 +225,7 @@ where
     /// Settles, and forgets with it what is kept only while the message is under way.
     async fn settle_with(&self, step: &Step, fate: Fate, message: &Message, rng: &mut Rng) -> Result {
         let ends = matches!(fate, Fate::Done | Fate::Rejected | Fate::Dropped);
-        let rows: Vec<StateWrite> = if ends { message.rows() } else { Vec::new() };
-        if !rows.is_empty() {
-            let mut whole = step.clone();
-            whole.state.extend(rows);
+        if ends && let Some(whole) = message.with_rows(step) {
             match self.settle(whole, rng).await {
                 Err(error) if error.kind() == Kind::Conflict => {} // of a row that another has written since
                 settled => return settled,

@@ -1,8 +1,8 @@
 //! How a queue is opened: what it needs of its broker, and how its topics are declared.
 
 use super::{Inner, Queue, Schema};
-use crate::base::{Error, Kind, Name, Result, Seed, sync::atomic::AtomicU64, time::WallClock};
-use crate::queue::{Bound, Broker, Codec, Guarantees, Id, Json, Topic, TopicOptions};
+use crate::base::{Error, Kind, Name, Result, Seed, time::WallClock};
+use crate::queue::{Bound, Broker, Codec, Guarantees, Json, Topic, TopicOptions, id::Ids};
 use futures::future::BoxFuture;
 use std::{fmt, future::IntoFuture, marker::PhantomData, sync::Arc, time::Duration};
 
@@ -173,7 +173,7 @@ impl<T: Send + Sync + 'static, C> QueueBuilder<T, C> {
         broker.declare(&topic, options.subscription(&workers)).await?;
         let sweep = beside("sweep");
         broker.declare(&sweep, TopicOptions::new().subscription(WORKERS)).await?;
-        let origin = seed.unwrap_or_else(Seed::ambient).fork("queue").fork(name.as_str()).rng().next_u64();
+        let ids = Ids::new(&name, seed.unwrap_or_else(Seed::ambient).fork("queue"));
         let inner = Inner {
             broker,
             workers: topic.subscription(workers),
@@ -183,8 +183,7 @@ impl<T: Send + Sync + 'static, C> QueueBuilder<T, C> {
             topic,
             schema,
             wall: WallClock::ambient(),
-            origin: Id::of(format!("{name} {origin:016x}")),
-            next: AtomicU64::new(0),
+            ids,
         };
         Ok(Queue { inner: Arc::new(inner), codec: PhantomData })
     }

@@ -17,10 +17,9 @@ pub use submit::Submit;
 pub use task::{Task, Work};
 pub use worker::Worker;
 
-use super::{Broker, Id, Json, Progress, Subscription, Topic, TopicStats};
+use super::{Broker, Id, Json, Progress, Subscription, Topic, TopicStats, id::Ids};
 use crate::base::{
     Backoff, Error, Kind, Name, Result,
-    sync::atomic::AtomicU64,
     time::{self, WallClock},
 };
 use serde::de::DeserializeOwned;
@@ -75,9 +74,8 @@ struct Inner<T> {
     sweep: Topic,
     schema: Schema<T>,
     wall: WallClock,
-    /// Ids of what is submitted without one are derived from this.
-    origin: Id,
-    next: AtomicU64,
+    /// Of what is submitted without one.
+    ids: Ids,
 }
 
 impl<T: Send + Sync + 'static> Queue<T> {
@@ -179,7 +177,7 @@ impl<T, C> Queue<T, C> {
 
     fn needs_state(&self, lack: &str) -> Result {
         let guarantees = self.inner.broker.guarantees();
-        if guarantees.state && guarantees.atomic_step {
+        if guarantees.keeps_rows() {
             return Ok(());
         }
         Err(rows::unsupported(lack, guarantees.name).at(format!("queue {}", self.inner.topic)))

@@ -4,7 +4,7 @@ use super::{
     Job, Queue, Submitted, Taken, Unique,
     rows::{self, Claim, Sweep, unique_key},
 };
-use crate::base::{Error, Kind, Result, sync::atomic::Ordering};
+use crate::base::{Error, Kind, Result};
 use crate::queue::{BrokerExt, Codec, Id, Payload, Publish, Receipt, Step};
 use futures::future::BoxFuture;
 
@@ -44,7 +44,7 @@ impl<T: Send + Sync + 'static, C: Codec<T>> Queue<T, C> {
             let message = "a job has an id or a unique key: of one whose id was seen of late the key would stay taken";
             return Err(Error::new(Kind::Invalid, message).at(format!("queue {}", self.inner.topic)));
         }
-        let id = job.id.unwrap_or_else(|| self.next_id());
+        let id = job.id.unwrap_or_else(|| self.inner.ids.next());
         let Job { value, priority, delay, key, mut headers, unique, .. } = job;
         self.inner.schema.write::<C>(&mut headers);
         let mut publish = Publish::new(&self.inner.topic, id, Payload::value(value, By::<C>::new()));
@@ -66,11 +66,6 @@ impl<T: Send + Sync + 'static, C: Codec<T>> Queue<T, C> {
         let mut publish = Publish::new(&self.inner.topic, id, Payload::values(values, By::<C>::new()));
         self.inner.schema.write::<C>(&mut publish.headers);
         self.inner.broker.send(publish).await
-    }
-
-    fn next_id(&self) -> Id {
-        let number = self.inner.next.fetch_add(1, Ordering::Relaxed);
-        Id::derive(self.inner.topic.name(), self.inner.origin, (number >> 32) as u32, number as u32)
     }
 
     async fn submit_unique(&self, publish: Publish, unique: Unique) -> Result<Submitted> {

@@ -7,7 +7,7 @@ use super::{
 use crate::base::Result;
 use crate::queue::{Attempts, Broker, Charge, Codec, Done, Headers, Id, Lease, Message, Reject, Retry, Step, Want};
 use futures::future::BoxFuture;
-use std::{borrow::Cow, fmt, time::Duration};
+use std::{borrow::Cow, fmt, sync::Arc, time::Duration};
 
 /// A job in hand: its value, and the right to settle it until its lease runs out.
 ///
@@ -145,7 +145,8 @@ impl<T: Clone + Send + Sync + 'static, C: Codec<T>> Work<T> for Queue<T, C> {
     fn assign(&self, want: Want) -> BoxFuture<'_, Result<Vec<Task<T>>>> {
         Box::pin(async move {
             let inner = &self.inner;
-            let source = Message::source(inner.broker.clone(), inner.workers.clone(), want.hold);
+            let workers = Arc::new(inner.workers.clone());
+            let source = Message::source(inner.broker.clone(), workers.clone(), workers, want.hold);
             loop {
                 let deliveries = inner.broker.lease(&inner.workers, want.chunk(1)).await?;
                 let nothing = deliveries.is_empty();
@@ -175,14 +176,13 @@ impl<T, C> Queue<T, C> {
     /// Whether the message was replaced or called off; then it is settled.
     async fn is_off(&self, message: &Message) -> Result<bool> {
         let (broker, lease) = (&*self.inner.broker, message.delivery().lease);
-        let guarantees = broker.guarantees();
-        if !(guarantees.state && guarantees.atomic_step) {
+        if !broker.guarantees().keeps_rows() {
             return Ok(false);
         }
         if is_replaced(broker, message.headers(), message.id()).await? {
             return message.end(Step::new().ack(lease)).await.map(|()| true);
         }
-        let key = cancel_key(message.subscription(), message.id());
+        let key = cancel_key(message.home(), message.id());
         let (version, _) = broker.load(&key).await?;
         if version == 0 {
             return Ok(false);

@@ -51,8 +51,7 @@ impl<T: Clone + Send + Sync + 'static, C: Codec<T>> Queue<T, C> {
         let inner = &self.inner;
         let worker = Worker { service, queue: inner.clone(), codec: PhantomData };
         let pump = consume(inner.broker.clone(), inner.topic.subscription(subscription), worker);
-        let guarantees = inner.broker.guarantees();
-        let rows = (guarantees.state && guarantees.atomic_step).then(|| inner.sweep.clone());
+        let rows = inner.broker.guarantees().keeps_rows().then(|| inner.sweep.clone());
         pump.quarantine(Quarantine::new(&inner.quarantine).dead_letters(&inner.dead)).rows(rows)
     }
 }

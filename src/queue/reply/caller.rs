@@ -2,7 +2,7 @@
 
 use super::{CORRELATION, ERROR, REPLY_TO, WITHIN};
 use crate::base::{
-    Deadline, Error, Kind, Result,
+    Deadline, Error, Kind, Result, Seed,
     hash::Map,
     sync::{
         Lock,
@@ -10,7 +10,9 @@ use crate::base::{
     },
     time,
 };
-use crate::queue::{Broker, BrokerExt, Codec, Delivery, Id, Json, Payload, Publish, Step, Topic, TopicOptions, Want};
+use crate::queue::{
+    Broker, BrokerExt, Codec, Delivery, Id, Json, Payload, Publish, Step, Topic, TopicOptions, Want, id::Ids,
+};
 use futures::future::BoxFuture;
 use std::{
     fmt,
@@ -73,8 +75,7 @@ struct Inner {
     requests: Topic,
     replies: Topic,
     within: AtomicU64,
-    origin: Id,
-    next: AtomicU64,
+    ids: Ids,
     waiting: Lock<Map<Id, oneshot::Sender<Delivery>>>,
 }
 
@@ -97,14 +98,13 @@ impl<Req, Res> Caller<Req, Res> {
     ) -> Result<Caller<Req, Res>> {
         let (requests, replies) = (requests.into(), replies.into());
         broker.declare(&replies, TopicOptions::new().subscription(CALLER)).await?;
-        let drawn = crate::base::Seed::ambient().fork("caller").fork(replies.as_str()).rng().next_u64();
+        let ids = Ids::new(replies.name(), Seed::ambient().fork("caller"));
         let inner = Inner {
             broker,
-            origin: Id::of(format!("{replies} {drawn:016x}")),
+            ids,
             requests,
             replies,
             within: AtomicU64::new(PATIENCE.as_millis() as u64),
-            next: AtomicU64::new(0),
             waiting: Lock::default(),
         };
         Ok(Caller { inner: Arc::new(inner), types: PhantomData })
@@ -167,11 +167,6 @@ impl Inner {
             let _ = waiting.send(reply); // it may have given up just now
         }
     }
-
-    fn next_id(&self) -> Id {
-        let number = self.next.fetch_add(1, Ordering::Relaxed);
-        Id::derive(self.requests.name(), self.origin, (number >> 32) as u32, number as u32)
-    }
 }
 
 /// A call that is forgotten when it is dropped.
@@ -200,7 +195,7 @@ where
     fn call(&mut self, request: Req) -> Self::Future {
         let inner = self.inner.clone();
         Box::pin(async move {
-            let id = inner.next_id();
+            let id = inner.ids.next();
             let within = Duration::from_millis(inner.within.load(Ordering::Relaxed));
             let deadline = Deadline::within(within);
             let publish = Publish::new(&inner.requests, id, Payload::value(request, Json))

@@ -30,7 +30,7 @@ use tokio::sync::watch;
 /// as they are and looks again.
 ///
 /// ```
-/// use seedpod::queue::{Broker, BrokerExt, Id, Memory, Message, Publish, Topic, TopicOptions};
+/// use seedpod::queue::{self, Broker, BrokerExt, Id, Memory, Message, Publish, Topic, TopicOptions};
 /// use seedpod::queue::scale::{Autoscaler, Policy, Workers};
 /// use std::{sync::Arc, time::Duration};
 /// use tokio::time::sleep;
@@ -44,7 +44,7 @@ use tokio::sync::watch;
 ///     sleep(Duration::from_secs(1)).await;
 ///     Ok::<_, seedpod::Error>(())
 /// });
-/// let workers = Workers::new(broker.clone(), jobs.subscription("workers"), work);
+/// let workers = Workers::new(queue::consume(broker.clone(), jobs.subscription("workers"), work));
 /// let scaler = Autoscaler::new(broker.clone(), jobs.subscription("workers"), workers.clone(), Policy::between(1..=32));
 /// let decisions = scaler.decisions();
 ///

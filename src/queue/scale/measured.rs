@@ -31,13 +31,9 @@ pub struct Measured<S> {
 }
 
 impl<S> Measured<S> {
-    pub(super) fn new(meter: Meter, service: S) -> Self {
-        Measured { meter, service, under_way: Arc::default() }
-    }
-
-    /// How many of its calls, and of its clones', are under way.
-    pub(super) fn under_way(&self) -> Arc<AtomicU32> {
-        self.under_way.clone()
+    /// Counts its calls, and its clones', that are under way.
+    pub(super) fn new(meter: Meter, service: S, under_way: Arc<AtomicU32>) -> Self {
+        Measured { meter, service, under_way }
     }
 }
 

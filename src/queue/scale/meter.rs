@@ -122,7 +122,7 @@ impl Default for Meter {
 impl Meter {
     /// Measures this service: each of its calls is an item that is worked on.
     pub fn around<S>(&self, service: S) -> Measured<S> {
-        Measured::new(self.clone(), service)
+        Measured::new(self.clone(), service, Arc::default())
     }
 
     /// So many items were published just now. From the first time on, arrivals are no longer taken from what the broker

@@ -4,7 +4,7 @@ use super::{Count, Measured, Meter, Scale, pool::Pool};
 use crate::{
     base::{BoxError, Error, Kind, Result, Seed, sync::Lock},
     pod::{Container, Context},
-    queue::{Broker, Consume, Message, Subscription, consume},
+    queue::{Consume, Done, Message, consume::spawned},
 };
 use async_trait::async_trait;
 use futures::{
@@ -18,17 +18,18 @@ use tower::Service;
 
 /// Competing consumers of one subscription in this process, as many as they are told to be.
 ///
-/// Each is a [`consume`] of its own with one message at a time, and reports to the [`meter`](Workers::meter). Told to be
-/// fewer, the idle ones go first; a busy one goes after its present message, and takes no other. Clones are one pool.
+/// Each is a pump as it was given, of [`consume`](crate::queue::consume) or of a [queue](crate::queue::Queue::worker), with
+/// one message at a time whatever its concurrency, and reports to the [`meter`](Workers::meter). Told to be fewer, the idle ones go first; a busy one goes after its present message, and takes no other. Clones are one pool.
 ///
 /// It does nothing until it is run: in a pod as a container, or by [`run_until`](Workers::run_until). Told to stop, it
 /// leases no more and lets what runs end.
 ///
 /// # Errors
-/// It ends when the broker refuses one of its workers for good, as [`consume`] does; the others end first.
+/// It ends when the broker refuses one of its workers for good, as the pump does; the others end first.
 ///
 /// ```
-/// use seedpod::queue::{Broker, BrokerExt, Id, Memory, Message, Publish, Topic, TopicOptions, scale::{Scale, Workers}};
+/// use seedpod::queue::{self, Broker, BrokerExt, Id, Memory, Message, Publish, Topic, TopicOptions};
+/// use seedpod::queue::scale::{Scale, Workers};
 /// use std::{sync::Arc, time::Duration};
 /// # #[tokio::main(flavor = "current_thread", start_paused = true)] async fn main() -> seedpod::Result {
 /// let (broker, jobs) = (Arc::new(Memory::new()), Topic::new("jobs"));
@@ -40,7 +41,8 @@ use tower::Service;
 ///     tokio::time::sleep(Duration::from_secs(1)).await;
 ///     Ok::<_, seedpod::Error>(())
 /// });
-/// let workers = Workers::new(broker.clone(), jobs.subscription("workers"), work).each(|consume| consume.attempts(5));
+/// let pump = queue::consume(broker.clone(), jobs.subscription("workers"), work).attempts(5);
+/// let workers = Workers::new(pump);
 /// workers.set(4).await?;
 /// workers.run_until(tokio::time::sleep(Duration::from_secs(2))).await?;
 /// assert_eq!(broker.inspect(&jobs).await?.stored, 0);
@@ -48,11 +50,7 @@ use tower::Service;
 /// ```
 #[derive(Clone)]
 pub struct Workers<S> {
-    broker: Arc<dyn Broker>,
-    subscription: Subscription,
-    service: S,
-    each: Arc<dyn Fn(Consume<Measured<S>>) -> Consume<Measured<S>> + Send + Sync>,
-    seed: Option<Seed>,
+    pump: Consume<S>,
     meter: Meter,
     shared: Arc<Shared>,
 }
@@ -64,30 +62,15 @@ struct Shared {
 
 impl<S> Workers<S>
 where
-    S: Service<Message, Response = ()> + Clone + Send + Sync + 'static,
+    S: Service<Message> + Clone + Send + Sync + 'static,
+    S::Response: Into<Done>,
     S::Error: Into<BoxError> + 'static,
     S::Future: Send,
 {
-    /// Workers that call this service for each message of the subscription: one, until they are [set](Scale::set).
-    pub fn new(broker: Arc<dyn Broker>, subscription: Subscription, service: S) -> Self {
+    /// Workers of which each is such a pump: one, until they are [set](Scale::set).
+    pub fn new(pump: Consume<S>) -> Self {
         let shared = Arc::new(Shared { pool: Lock::new(Pool::new(1)), changed: Notify::new() });
-        let each = Arc::new(|consume| consume);
-        Workers { broker, subscription, service, each, seed: None, meter: Meter::default(), shared }
-    }
-
-    /// Makes each worker so: its attempts, its back-off, how long it holds a lease. It has one message at a time,
-    /// whatever is said here.
-    #[must_use]
-    pub fn each(mut self, each: impl Fn(Consume<Measured<S>>) -> Consume<Measured<S>> + Send + Sync + 'static) -> Self {
-        self.each = Arc::new(each);
-        self
-    }
-
-    /// What the workers' jitter comes from. Default: the container's seed, else the simulation's, else the system's.
-    #[must_use]
-    pub fn seed(mut self, seed: Seed) -> Self {
-        self.seed = Some(seed);
-        self
+        Workers { pump, meter: Meter::default(), shared }
     }
 
     /// What they measure: each message that they work on.
@@ -107,30 +90,32 @@ where
     /// # Errors
     /// [`Kind::Conflict`] where it is run already; else as above.
     pub async fn run_until(&self, stop: impl Future<Output = ()>) -> Result {
-        let seed = self.seed.unwrap_or_else(Seed::ambient);
-        self.run_pool(seed, stop, |worker| worker).await
+        self.run_pool(None, stop).await
     }
 
-    /// Runs the workers where `spawn` puts them.
-    async fn run_pool(
-        &self,
-        seed: Seed,
-        stop: impl Future<Output = ()>,
-        spawn: impl Fn(BoxFuture<'static, Result>) -> BoxFuture<'static, Result>,
-    ) -> Result {
+    /// Runs the workers, as tasks of the container where there is one.
+    async fn run_pool(&self, context: Option<Context>, stop: impl Future<Output = ()>) -> Result {
         let _run = Run::begin(self)?;
-        let seed = seed.fork("workers");
+        let ambient = || context.as_ref().map_or_else(Seed::ambient, Context::seed);
+        let seed = self.pump.seeded().unwrap_or_else(ambient).fork("workers");
         let mut workers = FuturesUnordered::new();
         let mut stop = pin!(Either::Left(stop));
         let mut ended = Ok(());
         let mut ending = false;
         loop {
             while self.shared.pool.lock().missing() > 0 {
-                let service = Measured::new(self.meter.clone(), self.service.clone());
-                let (number, told) = self.shared.pool.lock().start(service.under_way());
-                let one = (self.each)(consume(self.broker.clone(), self.subscription.clone(), service));
-                let one = one.concurrency(1).seed(seed.fork_index(number));
-                let worker = spawn(Box::pin(async move { one.run_until(told.cancelled()).await }));
+                let (number, told, under_way) = {
+                    let under_way = Arc::default();
+                    let (number, told) = self.shared.pool.lock().start(Arc::clone(&under_way));
+                    (number, told, under_way)
+                };
+                let one = self.pump.clone().around(|service| Measured::new(self.meter.clone(), service, under_way));
+                let one = one.concurrency(1).seed(seed.fork_index(number)).inside(context.clone());
+                let worker = Box::pin(async move { one.run_until(told.cancelled()).await });
+                let worker = match &context {
+                    Some(context) => spawned(context, worker),
+                    None => worker,
+                };
                 workers.push(async move { (number, worker.await) });
             }
             self.meter.workers(self.count().running);
@@ -168,7 +153,7 @@ struct Run {
 impl Run {
     fn begin<S>(workers: &Workers<S>) -> Result<Run> {
         if !workers.shared.pool.lock().begin() {
-            let place = format!("workers of {}", workers.subscription);
+            let place = format!("workers of {}", workers.pump.subscription());
             return Err(Error::new(Kind::Conflict, "they are run already").at(place));
         }
         Ok(Run { shared: workers.shared.clone(), meter: workers.meter.clone() })
@@ -203,7 +188,8 @@ impl<S: Send + Sync + 'static> Scale for Workers<S> {
 /// leases have run out.
 impl<S> Container for Workers<S>
 where
-    S: Service<Message, Response = ()> + Clone + Send + Sync + 'static,
+    S: Service<Message> + Clone + Send + Sync + 'static,
+    S::Response: Into<Done>,
     S::Error: Into<BoxError> + 'static,
     S::Future: Send,
 {
@@ -211,16 +197,8 @@ where
         let workers = self.clone();
         Box::pin(async move {
             context.ready();
-            let seed = workers.seed.unwrap_or_else(|| context.seed());
-            let spawn = |worker| {
-                let task = context.spawn(worker);
-                let end = async move {
-                    let ended = task.await;
-                    ended.unwrap_or_else(|error| Err(Error::new(Kind::Panicked, "a worker is gone").because(error)))
-                };
-                Box::pin(end) as BoxFuture<'static, Result>
-            };
-            workers.run_pool(seed, context.stopped(), spawn).await
+            let stopped = context.stopped();
+            workers.run_pool(Some(context), stopped).await
         })
     }
 }
@@ -228,7 +206,7 @@ where
 impl<S> fmt::Debug for Workers<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Workers")
-            .field("subscription", &self.subscription)
+            .field("subscription", self.pump.subscription())
             .field("count", &self.shared.pool.lock().count())
             .finish_non_exhaustive()
     }
