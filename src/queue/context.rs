@@ -1,6 +1,6 @@
 //! Which broker a container gets: configuration says, code does not.
 
-use super::{Broker, Memory};
+use super::{Broker, schemes};
 use crate::{
     base::{Error, Kind, Result, sync::Lock},
     pod::Context,
@@ -9,7 +9,8 @@ use std::{collections::BTreeMap, fmt, sync::Arc};
 
 /// The brokers that containers find by URL. It outlives the pods, which share it through their resource map.
 ///
-/// A broker of scheme `memory` is made when it is first asked for; others are [put in](Brokers::insert). Clones share.
+/// A broker of scheme `memory` is made when it is first asked for, and with their features those of `file`, `nats` and
+/// `amqp`; others are [put in](Brokers::insert). Clones share.
 ///
 /// ```
 /// use seedpod::{net::Net, pod::{Context, ContainerSpec, Pod, PodSpec}};
@@ -39,7 +40,9 @@ impl Brokers {
     /// The name under which a pod's resource map holds them.
     pub const RESOURCE: &str = "brokers";
 
-    /// The broker at this URL: `memory:`, or `memory:<instance>` for one of several.
+    /// The broker at this URL: `memory:`, or `memory:<instance>` for one of several; `file:<path>` with feature
+    /// `durable`, `nats://<host>` with feature `nats`, `amqp://<host>` with feature `amqp`. It is made here, and not
+    /// connected: a server that is not there is an error of the first call.
     ///
     /// # Errors
     /// [`Kind::Invalid`] for what is no URL; [`Kind::Unsupported`], naming the scheme, where nobody has put in such a
@@ -52,11 +55,7 @@ impl Brokers {
         if let Some(broker) = brokers.get(&key(scheme, rest)) {
             return Ok(broker.clone());
         }
-        if scheme != "memory" {
-            let message = format!("no broker of scheme {scheme}; there are: memory");
-            return Err(Error::new(Kind::Unsupported, message).at(format!("broker {url:?}")));
-        }
-        let broker: Arc<dyn Broker> = Arc::new(Memory::new());
+        let broker = schemes::open(scheme, url).map_err(|error| error.at(format!("broker {url:?}")))?;
         brokers.insert(key(scheme, rest), broker.clone());
         Ok(broker)
     }
@@ -122,8 +121,8 @@ mod tests {
         assert!(brokers.insert("own:x", own).is_none());
         assert!(same("own:x", "memory:a"));
         assert_eq!(
-            brokers.get("nats://host:4222").err().unwrap().to_string(),
-            r#"broker "nats://host:4222": unsupported: no broker of scheme nats; there are: memory"#
+            brokers.get("kafka://host:4222").err().unwrap().to_string(),
+            r#"broker "kafka://host:4222": unsupported: no broker of scheme kafka; there are: memory, file, nats, amqp"#
         );
         assert_eq!(brokers.get("memory").err().unwrap().kind(), Kind::Invalid);
     }

@@ -35,6 +35,7 @@ mod redrive;
 mod reply;
 mod results;
 pub mod scale;
+mod schemes;
 mod step;
 mod table;
 mod topic;

@@ -677,7 +677,7 @@ async fn pods_of_one_map_share_their_brokers_and_configuration_chooses() {
     for name in ["a", "b"] {
         let spec = PodSpec::new(name)
             .restart(RestartPolicy::Never)
-            .env("SEEDPOD_BROKER", "nats://127.0.0.1:4222")
+            .env("SEEDPOD_BROKER", "kafka://127.0.0.1:4222")
             .env("SEEDPOD_BROKER_ORDERS", "memory:")
             .env("SEEDPOD_BROKER_BROKEN", "here")
             .resource(Brokers::RESOURCE, shop.brokers.clone())
@@ -686,7 +686,7 @@ async fn pods_of_one_map_share_their_brokers_and_configuration_chooses() {
     }
     assert_eq!(shop.stats().await.ready, 2, "the broker outlives the pods");
     let expected = [
-        "broker \"audit-log\" (SEEDPOD_BROKER: nats://127.0.0.1:4222): unsupported: no broker of scheme nats; there are: memory",
+        "broker \"audit-log\" (SEEDPOD_BROKER: kafka://127.0.0.1:4222): unsupported: no broker of scheme kafka; there are: memory, file, nats, amqp",
         "broker \"broken\" (SEEDPOD_BROKER_BROKEN: here): invalid: it has no scheme, such as memory:",
     ];
     assert_eq!(lines.lock()[0], expected.map(|text| Some(text.to_string())));
