@@ -1,0 +1,1 @@
+//! What the broker on disk keeps, over openings of the same bytes.
