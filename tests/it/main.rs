@@ -14,6 +14,7 @@ mod boutique;
 mod cluster;
 mod control;
 mod durable;
+mod durable_damage;
 mod durable_schedules;
 mod examples;
 mod fleet;

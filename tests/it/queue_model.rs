@@ -358,11 +358,12 @@ async fn run(under: impl Fn() -> Under, operations: Vec<Operation>) {
             if got.is_empty() {
                 break;
             }
+            for delivery in &got {
+                model.leased(which, now, delivery);
+            }
             for delivery in got {
-                model.leased(which, now, &delivery);
-                let (_, place, _) = *model.held.last().unwrap();
                 under.broker().ack(delivery.lease).await.unwrap();
-                model.items[which].remove(&place);
+                model.items[which].remove(&(delivery.batch.id.as_u128() as u64, delivery.range.start)).unwrap();
                 model.settle(delivery.lease);
             }
         }

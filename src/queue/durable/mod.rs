@@ -16,8 +16,6 @@ mod recover;
 mod rows;
 mod segment;
 mod shelf;
-#[cfg(test)]
-mod tests;
 
 use super::{
     Broker, Delivery, Guarantees, Publish, Receipt, Step, Subscription, Topic, TopicOptions, TopicStats, Want,

@@ -48,13 +48,16 @@ pub(super) struct Chain {
     done: u64,
 }
 
+/// A chained message whose turn it is: lane, time, number, key.
+type Waits = (u8, u64, u64, u64);
+
 /// What is on the disk for one subscription.
 #[derive(Debug, Default)]
 pub(super) struct Side {
     pub(super) lanes: BTreeMap<u8, Lane>,
     pub(super) chains: Map<u64, Chain>,
-    /// Heads of chains that are not loaded: lane, time, number, key.
-    pub(super) heads: BTreeSet<(u8, u64, u64, u64)>,
+    /// Heads of chains that are not loaded.
+    pub(super) heads: BTreeSet<Waits>,
     /// Items that were not due when last looked at, by time and number.
     delayed: BTreeMap<(u64, u64), u32>,
     pub(super) delayed_items: usize,
@@ -79,31 +82,35 @@ impl Side {
     /// The lane whose turn it is, if anything in it is due and not loaded; the highest priority first.
     fn due(&self, now: u64, from: u8) -> Option<u8> {
         let lane = self.lanes.range(from..).find(|(_, lane)| lane.next.is_some_and(|next| next <= now));
-        let mut heads = self.heads.range((from, 0, 0, 0)..);
-        // within a lane, heads are in the order of time: the first says when the next of that lane is due
-        let mut head = None;
-        while let Some((lane, at, ..)) = heads.next() {
-            if *at <= now {
-                head = Some(*lane);
-                break;
-            }
-            heads = self.heads.range((lane.checked_add(1)?, 0, 0, 0)..);
-        }
+        let head = self.lanes_of_heads(from).find(|lane| self.first_head(*lane, 0).is_some_and(|at| at <= now));
         lane.map(|(lane, _)| *lane).into_iter().chain(head).min()
     }
 
     /// When something will be due.
     fn next_due(&self, now: u64) -> Option<u64> {
-        let lanes = self.lanes.values().filter_map(|lane| lane.next);
-        let heads = self.heads.iter().map(|(_, at, ..)| *at);
-        lanes.chain(heads).filter(|at| *at > now).min()
+        let lanes = self.lanes.values().filter_map(|lane| lane.next).filter(|at| *at > now);
+        lanes.chain(self.lanes_of_heads(0).filter_map(|lane| self.first_head(lane, now.checked_add(1)?))).min()
     }
 
     /// Since when the oldest that is due and not loaded is there.
     fn oldest(&self, now: u64) -> Option<u64> {
         let lanes = self.lanes.values().filter_map(|lane| lane.next);
-        let heads = self.heads.iter().map(|(_, at, ..)| *at);
-        lanes.chain(heads).filter(|at| *at <= now).min()
+        lanes.chain(self.lanes_of_heads(0).filter_map(|lane| self.first_head(lane, 0))).filter(|at| *at <= now).min()
+    }
+
+    fn lanes_of_heads(&self, from: u8) -> impl Iterator<Item = u8> {
+        let mut from = Some(from);
+        std::iter::from_fn(move || {
+            let (lane, ..) = self.heads.range((from?, 0, 0, 0)..).next()?;
+            from = lane.checked_add(1);
+            Some(*lane)
+        })
+    }
+
+    /// The time of the first head of this lane, from this time on.
+    fn first_head(&self, lane: u8, from: u64) -> Option<u64> {
+        let mut heads = self.heads.range((lane, from, 0, 0)..=(lane, u64::MAX, u64::MAX, u64::MAX));
+        heads.next().map(|(_, at, ..)| *at)
     }
 }
 
@@ -415,48 +422,43 @@ impl Shelf {
         let side = self.side(subscription);
         let left = side.lanes.get(&lane).copied().filter(|lane| lane.next.is_some_and(|next| next <= now));
         let until = left.map_or((now, u64::MAX), |lane| lane.read);
-        let before = |head: &&(u8, u64, u64, u64)| (head.1, head.2) <= until;
-        let heads: Vec<_> =
-            side.heads.range((lane, 0, 0, 0)..=(lane, now, u64::MAX, u64::MAX)).take_while(before).copied().collect();
+        let before = |head: &&Waits| (head.1, head.2) <= until;
+        let heads = side.heads.range((lane, 0, 0, 0)..=(lane, now, u64::MAX, u64::MAX)).take_while(before);
+        let heads: Vec<Waits> = heads.take(items).copied().collect();
         let any = !(heads.is_empty() && found.is_empty());
         let mut heads = heads.into_iter().peekable();
         let mut loaded = 0;
         for (at, number, row, body) in found {
-            while let Some((.., key)) = heads.peek().filter(|head| (head.1, head.2) < (at, number)) {
-                let key = *key;
-                heads.next();
-                loaded += self.load_head(subscription, lane, key, Load::Behind, table, disk, effects)?;
+            while let Some(head) = heads.next_if(|head| (head.1, head.2) < (at, number)) {
+                loaded += self.load_head(subscription, head, Load::Behind, table, disk, effects)?;
             }
             loaded += self.load(row, &body, Load::Behind, table, effects)?;
         }
-        for (_, at, number, key) in heads {
+        for head in heads {
             if loaded >= items {
                 break;
             }
-            let late = self.side(subscription).lanes.get(&lane).is_some_and(|lane| (at, number) < lane.read);
+            let late = self.side(subscription).lanes.get(&lane).is_some_and(|lane| (head.1, head.2) < lane.read);
             let end = if late { Load::Before } else { Load::Behind };
-            loaded += self.load_head(subscription, lane, key, end, table, disk, effects)?;
+            loaded += self.load_head(subscription, head, end, table, disk, effects)?;
         }
         Ok(any)
     }
 
-    #[expect(clippy::too_many_arguments, reason = "the parts of one broker, borrowed one by one")]
     fn load_head(
         &mut self,
         subscription: u32,
-        lane: u8,
-        key: u64,
+        head: Waits,
         end: Load,
         table: &mut Table,
         disk: &Disk,
         effects: &mut Effects,
     ) -> Result<usize> {
-        let side = self.side(subscription);
-        let Some(number) = side.chains.get(&key).and_then(|chain| chain.head) else { return Ok(0) };
-        side.heads.retain(|head| (head.0, head.2, head.3) != (lane, number, key));
+        self.side(subscription).heads.remove(&head);
+        let (.., number, key) = head;
         let row = Row::Chain { subscription, key, number };
         match disk.get(&row.key())? {
-            Some(body) => self.load(row, &body, end, table, effects),
+            Some(body) => self.load(row, &body, end, table, effects).map(|items| items.min(1)), // see `ready_from`
             None => Err(disk.give_up(super::rows::corrupt("a message that stood in line for its key is missing"))),
         }
     }

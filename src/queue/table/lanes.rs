@@ -115,10 +115,11 @@ impl Lanes {
         self.place(due, chunk, End::Back, effects);
     }
 
-    /// How many items of this priority or a higher one are ready.
+    /// How many items of this priority or a higher one can be leased at once: of a key, one for sure.
     pub(super) fn ready_from(&self, priority: u8) -> usize {
         let lanes = self.lanes.iter().take_while(|(of, _)| *of >= priority);
-        lanes.flat_map(|(_, lane)| lane).map(|chunk| chunk.len() as usize).sum()
+        let sure = |chunk: &Chunk| if chunk.batch.key.is_some() { 1 } else { chunk.len() as usize };
+        lanes.flat_map(|(_, lane)| lane).map(sure).sum()
     }
 
     /// Takes in what was kept on a disk.

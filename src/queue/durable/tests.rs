@@ -1,1 +1,0 @@
-//! What the broker on disk keeps, over openings of the same bytes.
