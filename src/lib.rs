@@ -15,6 +15,7 @@
 //! | 0 | [`net`] | byte streams and addresses, in memory and over TCP; what dies together |
 //! | 1 | [`layer`] | Service → Service: retry, deadline, breaker, hedge, limits, cache and the like |
 //! | 1 | [`http`] | HTTP/1.1 and HTTP/2 over `net` |
+//! | 1 | [`disk`] | records in one file, behind one commit thread |
 //! | 2 | [`pod`] | what runs: containers, context, images, volumes, probes |
 //! | 2 | [`store`] | versioned state that can be watched |
 //! | 3 | [`serving`] | endpoints, the replicas behind them, shards and their maps, scatter/gather |
@@ -37,6 +38,8 @@ pub mod base;
 pub mod cluster;
 #[cfg(feature = "control")]
 pub mod control;
+#[cfg(feature = "durable")]
+pub mod disk;
 #[cfg(feature = "http")]
 pub mod http;
 #[cfg(feature = "layer")]

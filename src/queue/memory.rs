@@ -95,21 +95,8 @@ impl Memory {
         mut waiter: Option<Waiter>,
     ) -> Result<Few<Delivery>> {
         loop {
-            let woken = async {
-                match &waiter {
-                    Some(waiter) => waiter.woken().await,
-                    None => std::future::pending().await,
-                }
-            };
-            match [due, until].into_iter().flatten().min() {
-                Some(then) => {
-                    tokio::select! {
-                        biased;
-                        () = time::sleep_until(then) => {}
-                        () = woken => {}
-                    }
-                }
-                None => woken.await, // no timer to arm
+            if let Some(waiter) = &waiter {
+                waiter.woken_by([due, until].into_iter().flatten().min()).await;
             }
             let now = time::now();
             let (deliveries, next) = self.try_lease(now, subscription, &want, &mut waiter)?;
@@ -138,7 +125,7 @@ impl Broker for Memory {
     }
 
     fn declare<'a>(&'a self, topic: &'a Topic, options: TopicOptions) -> Answer<'a, ()> {
-        Answer::now(self.table.lock().declare(topic, options))
+        Answer::now(self.table.lock().declare(topic, options).map(drop))
     }
 
     fn publish(&self, mut batches: Few<Publish>) -> Answer<'_, Receipt> {

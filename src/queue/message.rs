@@ -132,13 +132,15 @@ pub struct Batch {
     pub headers: Headers,
     /// When it was published, on the broker's clock.
     pub published: Instant,
+    /// Where a broker with a disk has it from; only that broker reads this.
+    pub(in crate::queue) origin: u64,
 }
 
 impl Batch {
     /// What is kept of a publish that was taken at this time.
     pub fn new(publish: Publish, published: Instant) -> Batch {
         let Publish { id, payload, priority, key, headers, .. } = publish;
-        Batch { id, payload, priority, key, headers, published }
+        Batch { id, payload, priority, key, headers, published, origin: 0 }
     }
 
     /// The id of an item: the batch's own where it is the only one, else (batch, index), hashed.

@@ -1,6 +1,6 @@
 //! Floor 3: work that is stored once its submission returns, and redelivered until it is settled.
 //!
-//! It may use `base`, `net`, `layer` and `pod`, and refuses to know what a cluster or a flow is: whoever hands out work
+//! It may use `base`, `net`, `layer`, `disk` and `pod`, and refuses to know what a cluster or a flow is: whoever hands out work
 //! needs neither.
 //!
 //! - [`Queue`]: a typed queue of jobs: [`Submit`] for clients, [`Work`] for workers — start here
@@ -10,6 +10,7 @@
 //! - [`Publish`], [`Payload`], [`Id`]: what is published; bytes or values by reference; ids that say where it came from
 //! - [`Delivery`], [`Lease`], [`Step`]: what a lease hands out, and all that is done with it at once
 //! - [`Memory`]: the broker in this process, which defines what the others do
+//! - `Durable`, with feature `durable`: the broker on disk, in one file
 //! - [`Brokers`]: which broker a container gets, by configuration
 //! - [`consume`]: the pump: deliveries of a subscription to a [`tower::Service`]; [`Control`], [`Done`], [`Quarantine`]
 //! - [`Caller`], [`respond`]: request and reply over two topics, as a [`tower::Service`]
@@ -24,6 +25,8 @@ mod codec;
 mod consume;
 mod context;
 mod dead_letter;
+#[cfg(feature = "durable")]
+mod durable;
 mod id;
 mod jobs;
 mod launcher;
@@ -48,6 +51,8 @@ pub use codec::{Codec, Json, Postcard};
 pub use consume::{Consume, Control, Done, Message, Quarantine, QuarantineNote, Tally, consume};
 pub use context::Brokers;
 pub use dead_letter::DeadLetter;
+#[cfg(feature = "durable")]
+pub use durable::Durable;
 pub use id::Id;
 pub use jobs::{Job, Need, Queue, QueueBuilder, Schema, Submit, Submitted, Taken, Task, Unique, Work, Worker};
 pub use launcher::{Launcher, PerItem, PodLauncher, launch};

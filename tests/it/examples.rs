@@ -50,7 +50,7 @@ mod sticky;
 #[path = "../../examples/work_queue.rs"]
 mod work_queue;
 
-fn told(name: &str, story: seedpod::Result<String>) {
+pub(crate) fn told(name: &str, story: seedpod::Result<String>) {
     let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/data/examples").join(name).with_extension("txt");
     let story = story.unwrap() + "\n";
     if std::env::var_os("SEEDPOD_RECORD").is_some() {

@@ -13,10 +13,15 @@ mod balancer;
 mod boutique;
 mod cluster;
 mod control;
+mod durable;
+mod durable_damage;
+mod durable_schedules;
 mod examples;
 mod fleet;
 mod http;
 mod jobs;
+#[cfg(target_os = "linux")]
+mod killed;
 mod malformed;
 mod manifest;
 mod net;
@@ -26,6 +31,7 @@ mod pod_schedules;
 #[cfg(target_os = "linux")]
 mod processes;
 mod queue;
+mod queue_model;
 mod queue_schedules;
 mod reply;
 mod scale;

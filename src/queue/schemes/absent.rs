@@ -8,10 +8,6 @@ pub(super) fn amqp(_url: &str) -> Result<Arc<dyn Broker>> {
     left_out("amqp")
 }
 
-pub(super) fn durable(_url: &str) -> Result<Arc<dyn Broker>> {
-    left_out("durable")
-}
-
 pub(super) fn nats(_url: &str) -> Result<Arc<dyn Broker>> {
     left_out("nats")
 }

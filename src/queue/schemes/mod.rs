@@ -1,8 +1,14 @@
 //! The schemes of broker URLs, each made by its feature's file; without the feature, the error names it.
 
 mod absent;
+#[cfg(not(feature = "durable"))]
+mod without_durable;
 
-use absent::{amqp, durable, nats};
+#[cfg(feature = "durable")]
+use super::durable::durable;
+use absent::{amqp, nats};
+#[cfg(not(feature = "durable"))]
+use without_durable::durable;
 
 use super::{Broker, Memory};
 use crate::base::{Error, Kind, Result};

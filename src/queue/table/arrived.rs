@@ -1,6 +1,9 @@
 //! Who waits for messages, and what is done once the lock is open again.
 
-use crate::base::sync::atomic::{AtomicU32, Ordering};
+use crate::base::{
+    sync::atomic::{AtomicU32, Ordering},
+    time::{self, Instant},
+};
 use crate::queue::Batch;
 use smallvec::SmallVec;
 use std::sync::Arc;
@@ -28,6 +31,16 @@ pub(in crate::queue) struct Waiter(Arc<Arrived>);
 impl Waiter {
     pub(in crate::queue) async fn woken(&self) {
         self.0.notify.notified().await;
+    }
+
+    /// Until woken, or until then at the latest.
+    pub(in crate::queue) async fn woken_by(&self, then: Option<Instant>) {
+        let Some(then) = then else { return self.woken().await }; // no timer to arm
+        tokio::select! {
+            biased;
+            () = time::sleep_until(then) => {}
+            () = self.woken() => {}
+        }
     }
 }
 
@@ -64,6 +77,14 @@ impl Effects {
         match self.wakes.last_mut() {
             Some((last, count)) if Arc::ptr_eq(last, arrived) => *count = waiting.min(*count + 1),
             _ => self.wakes.push((arrived.clone(), 1)),
+        }
+    }
+
+    /// All who wait here look again.
+    pub(super) fn wake_everyone(&mut self, arrived: &Arc<Arrived>) {
+        let waiting = arrived.waiting.load(Ordering::Relaxed);
+        if waiting > 0 {
+            self.wakes.push((arrived.clone(), waiting));
         }
     }
 

@@ -16,19 +16,27 @@ impl Dedup {
         Dedup { window, seen: Set::default(), order: VecDeque::new() }
     }
 
-    /// Whether this id is news; from now on it is not.
-    pub(super) fn is_new(&mut self, now: Instant, id: Id) -> bool {
+    /// Whether this id is news; from now on it is not. Counts the ids that are forgotten by now.
+    pub(super) fn is_new(&mut self, now: Instant, id: Id, forgotten: &mut usize) -> bool {
         while let Some((seen, oldest)) = self.order.front().copied()
             && (now.saturating_duration_since(seen) >= self.window || self.order.len() >= TopicOptions::DEDUP_IDS)
         {
             self.order.pop_front();
             self.seen.remove(&oldest);
+            *forgotten += 1;
         }
         let new = self.seen.insert(id);
         if new {
             self.order.push_back((now, id));
         }
         new
+    }
+
+    /// What was seen at this time, in the order of times, before the broker was opened.
+    pub(super) fn recall(&mut self, seen: Instant, id: Id) {
+        if self.seen.insert(id) {
+            self.order.push_back((seen, id));
+        }
     }
 }
 
@@ -40,13 +48,18 @@ mod tests {
     #[test]
     fn remembers_for_the_window_and_no_more_than_the_bound() {
         let (mut dedup, start) = (Dedup::new(Duration::from_secs(10)), time::now());
-        assert!(dedup.is_new(start, Id::of("a")));
-        assert!(!dedup.is_new(start + Duration::from_millis(9_999), Id::of("a")));
-        assert!(dedup.is_new(start + Duration::from_secs(10), Id::of("a")), "counted from the first time");
+        let mut forgotten = 0;
+        assert!(dedup.is_new(start, Id::of("a"), &mut forgotten));
+        assert!(!dedup.is_new(start + Duration::from_millis(9_999), Id::of("a"), &mut forgotten));
+        assert!(
+            dedup.is_new(start + Duration::from_secs(10), Id::of("a"), &mut forgotten),
+            "counted from the first time"
+        );
         for number in 0..TopicOptions::DEDUP_IDS as u128 + 5 {
-            assert!(dedup.is_new(start + Duration::from_secs(11), Id::from_u128(number)));
+            assert!(dedup.is_new(start + Duration::from_secs(11), Id::from_u128(number), &mut forgotten));
         }
+        assert_eq!(forgotten, 6);
         assert_eq!((dedup.seen.len(), dedup.order.len()), (TopicOptions::DEDUP_IDS, TopicOptions::DEDUP_IDS));
-        assert!(dedup.is_new(start + Duration::from_secs(11), Id::from_u128(0)), "forgotten early");
+        assert!(dedup.is_new(start + Duration::from_secs(11), Id::from_u128(0), &mut forgotten), "forgotten early");
     }
 }

@@ -115,6 +115,26 @@ impl Lanes {
         self.place(due, chunk, End::Back, effects);
     }
 
+    /// How many items of this priority or a higher one can be leased at once: of a key, one for sure.
+    pub(super) fn ready_from(&self, priority: u8) -> usize {
+        let lanes = self.lanes.iter().take_while(|(of, _)| *of >= priority);
+        let sure = |chunk: &Chunk| if chunk.batch.key.is_some() { 1 } else { chunk.len() as usize };
+        lanes.flat_map(|(_, lane)| lane).map(sure).sum()
+    }
+
+    /// Takes in what was kept on a disk.
+    pub(super) fn load(&mut self, due: Option<Instant>, chunk: Chunk, end: End, effects: &mut Effects) {
+        if let Some(key) = &chunk.batch.key {
+            if let Some(behind) = self.keys.get_mut(key) {
+                self.blocked += chunk.len() as usize;
+                behind.push_back((due, chunk));
+                return;
+            }
+            self.keys.insert(key.clone(), VecDeque::new());
+        }
+        self.place(due, chunk, end, effects);
+    }
+
     /// Takes back what was leased. Of a key it becomes the next in line, and [`advance`](Self::advance) follows.
     pub(super) fn give_back(&mut self, due: Option<Instant>, chunk: Chunk, end: End, effects: &mut Effects) {
         match chunk.batch.key.as_ref().and_then(|key| self.keys.get_mut(key)) {
@@ -127,14 +147,16 @@ impl Lanes {
     }
 
     /// A lease of this key is over: the next in line, if any, comes forward.
-    pub(super) fn advance(&mut self, key: &Name, effects: &mut Effects) {
+    /// Whether none is in line any more.
+    pub(super) fn advance(&mut self, key: &Name, effects: &mut Effects) -> bool {
         match self.keys.get_mut(key).map(VecDeque::pop_front) {
             Some(Some((due, chunk))) => {
                 self.blocked -= chunk.len() as usize;
                 self.place(due, chunk, End::Front, effects);
+                false
             }
-            Some(None) => drop(self.keys.remove(key)),
-            None => {}
+            Some(None) => self.keys.remove(key).is_some(),
+            None => false,
         }
     }
 

@@ -3,6 +3,7 @@
 
 mod arrived;
 mod dedup;
+mod journal;
 mod lanes;
 mod leases;
 mod publish;
@@ -11,6 +12,7 @@ mod settle;
 mod tests;
 
 pub(in crate::queue) use arrived::{Effects, Waiter};
+pub(in crate::queue) use journal::{Journal, Load, Stored};
 
 use super::{Attempts, Batch, DEAD_LETTERS, Delivery, Lease, Subscription, Topic, TopicOptions, TopicStats, Want};
 use crate::base::{
@@ -26,14 +28,14 @@ use tokio::sync::{Notify, futures::OwnedNotified};
 
 /// Some items of a stored batch, with their history.
 #[derive(Clone)]
-struct Chunk {
-    batch: Arc<Batch>,
-    range: Range<u32>,
-    attempts: Attempts,
+pub(in crate::queue) struct Chunk {
+    pub(in crate::queue) batch: Arc<Batch>,
+    pub(in crate::queue) range: Range<u32>,
+    pub(in crate::queue) attempts: Attempts,
 }
 
 impl Chunk {
-    fn len(&self) -> u32 {
+    pub(in crate::queue) fn len(&self) -> u32 {
         self.range.end.saturating_sub(self.range.start)
     }
 }
@@ -81,11 +83,13 @@ pub(in crate::queue) struct Table {
     weighing: Vec<u32>,
     epoch: u64,
     state: Map<Name, (u64, Bytes)>,
+    /// Where messages and state are kept elsewhere: what must be written there.
+    journal: Option<Box<Journal>>,
 }
 
 impl Table {
-    /// Adds a topic, or the subscriptions that it does not have yet.
-    pub(in crate::queue) fn declare(&mut self, topic: &Topic, mut options: TopicOptions) -> Result {
+    /// Adds a topic, or the subscriptions that it does not have yet; whether that changes anything.
+    pub(in crate::queue) fn declare(&mut self, topic: &Topic, mut options: TopicOptions) -> Result<bool> {
         let wanted = std::mem::take(&mut options.subscriptions);
         if options.dead_letters.as_ref() == Some(topic) {
             let message = "its dead letters cannot go to itself";
@@ -95,24 +99,29 @@ impl Table {
             return Err(Error::new(Kind::Invalid, "its capacity is 0").at(format!("topic {topic}")));
         }
         let dead = options.dead_letters.clone();
-        self.ensure(topic, options, false)?;
+        let subscriptions = self.subscriptions.len();
+        let mut changed = self.ensure(topic, options, false)?;
         for name in wanted {
             self.subscribe(topic, name);
         }
         if let Some(dead) = dead {
             if !self.topic_places.contains_key(&dead) {
-                self.ensure(&dead, TopicOptions::new(), true)?;
+                changed |= self.ensure(&dead, TopicOptions::new(), true)?;
             }
             self.subscribe(&dead, Name::from(DEAD_LETTERS)); // whoever else reads them: they are kept
         }
-        Ok(())
+        Ok(changed || self.subscriptions.len() > subscriptions)
     }
 
-    fn ensure(&mut self, topic: &Topic, options: TopicOptions, implied: bool) -> Result {
+    fn ensure(&mut self, topic: &Topic, options: TopicOptions, implied: bool) -> Result<bool> {
         let dedup = options.dedup.map(Dedup::new);
         let there = self.topic_places.get(topic).and_then(|at| self.topics.get_mut(*at as usize));
         match there {
-            Some(there) if there.options == options => there.implied &= implied,
+            Some(there) if there.options == options => {
+                let declared = there.implied && !implied;
+                there.implied &= implied;
+                return Ok(declared);
+            }
             Some(there) if there.implied => {
                 (there.options, there.dedup, there.implied) = (options, dedup, false);
             }
@@ -136,7 +145,7 @@ impl Table {
                 });
             }
         }
-        Ok(())
+        Ok(true)
     }
 
     fn subscribe(&mut self, topic: &Topic, name: Name) {
@@ -153,7 +162,7 @@ impl Table {
         }
     }
 
-    fn topic(&mut self, topic: &Topic) -> Result<u32> {
+    pub(in crate::queue) fn topic(&mut self, topic: &Topic) -> Result<u32> {
         if self.topics.get(self.last_topic as usize).is_none_or(|last| last.name != *topic) {
             let found = self.topic_places.get(topic).copied();
             self.last_topic = found.ok_or_else(|| undeclared(format!("topic {topic}")))?;
@@ -161,7 +170,7 @@ impl Table {
         Ok(self.last_topic)
     }
 
-    fn subscription(&mut self, subscription: &Subscription) -> Result<u32> {
+    pub(in crate::queue) fn subscription(&mut self, subscription: &Subscription) -> Result<u32> {
         if self.subscriptions.get(self.last_subscription as usize).is_none_or(|last| last.name != *subscription) {
             let found = self.subscription_places.get(subscription).copied();
             self.last_subscription = found.ok_or_else(|| undeclared(format!("subscription {subscription}")))?;

@@ -1,6 +1,6 @@
 //! Publishing: weighed against the capacity of every topic that it names, then stored, all or nothing.
 
-use super::{Chunk, Effects, Refused, Table, TopicState};
+use super::{Chunk, Effects, Refused, Table, TopicState, later};
 use crate::{
     base::{Error, Few, Kind, Result, time::Instant},
     queue::{Attempts, Batch, Bound, Publish, Receipt, Topic},
@@ -67,8 +67,14 @@ impl Table {
     pub(super) fn store(&mut self, now: Instant, publish: Publish, effects: &mut Effects) -> Stored {
         let Ok(at) = self.topic(&publish.topic) else { return Stored::Nowhere };
         let (delay, range) = (publish.delay, 0..publish.payload.len());
-        let fresh = self.topics.get_mut(at as usize).and_then(|topic| topic.dedup.as_mut());
-        let fresh = fresh.is_none_or(|dedup| dedup.is_new(now, publish.id));
+        let mut fresh = true;
+        if let Some(dedup) = self.topics.get_mut(at as usize).and_then(|topic| topic.dedup.as_mut()) {
+            let mut forgotten = 0;
+            fresh = dedup.is_new(now, publish.id, &mut forgotten);
+            if let Some(journal) = &mut self.journal {
+                journal.saw(at, fresh.then_some(publish.id), forgotten);
+            }
+        }
         let batch = Arc::new(Batch::new(publish, now));
         if fresh {
             self.hand_out(now, at, batch, range, delay, effects)
@@ -95,6 +101,11 @@ impl Table {
         };
         topic.used += range.len() * topic.subscriptions.len();
         let chunk = Chunk { batch, range, attempts: Attempts::default() };
+        if let Some(journal) = &mut self.journal {
+            let due = (!delay.is_zero()).then(|| later(now, delay));
+            topic.subscriptions.iter().for_each(|at| journal.store(*at, chunk.clone(), due));
+            return Stored::New;
+        }
         for at in others {
             if let Some(lanes) = self.subscriptions.get_mut(*at as usize) {
                 lanes.admit(now, chunk.clone(), delay, effects);

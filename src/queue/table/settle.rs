@@ -56,8 +56,14 @@ impl Table {
             self.store(now, publish, effects);
         }
         for write in step.state.drain(..) {
-            match write.value {
-                Some(value) => drop(self.state.insert(write.key, (write.expect.saturating_add(1), value))),
+            let value = write.value.map(|value| (write.expect.saturating_add(1), value));
+            if let Some(journal) = &mut self.journal {
+                journal.state.push((write.key.clone(), value.clone()));
+                self.state.insert(write.key, value.unwrap_or_default()); // forgotten here, not yet on the disk
+                continue;
+            }
+            match value {
+                Some(value) => drop(self.state.insert(write.key, value)),
                 None => drop(self.state.remove(&write.key)),
             }
         }
@@ -202,6 +208,12 @@ impl Table {
             topic.used += chunk.len() as usize;
         }
         let due = (retry.after > Duration::ZERO).then(|| later(now, retry.after));
+        if let Some(journal) = &mut self.journal {
+            match end {
+                End::Back => return journal.store(place(&retry.lease).0 as u32, chunk, due),
+                End::Front => journal.returned(&chunk, due),
+            }
+        }
         lanes.give_back(due, chunk, end, effects);
     }
 
@@ -228,8 +240,14 @@ impl Table {
         let (at, slot) = place(lease);
         let Some(lanes) = self.subscriptions.get_mut(at) else { return };
         let Some(chunk) = lanes.leases.release(slot, lease.epoch) else { return };
-        if let Some(key) = &chunk.batch.key {
-            lanes.advance(key, effects);
+        if let Some(journal) = &mut self.journal {
+            journal.settled.push((chunk.batch.origin, chunk.range.clone()));
+        }
+        if let Some(key) = &chunk.batch.key
+            && lanes.advance(key, effects)
+            && let Some(journal) = &mut self.journal
+        {
+            journal.free.push((at as u32, chunk.batch.origin));
         }
         if let Some(topic) = self.topics.get_mut(lanes.topic as usize) {
             topic.give_up(chunk.len(), effects);

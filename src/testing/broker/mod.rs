@@ -11,16 +11,23 @@
 //! # }
 //! ```
 //!
+//! A durable broker keeps the promises of [`reopening`], too.
+//!
 //! # Panics
 //! Each function panics where the promise is broken, and fails where the broker fails.
 
 mod delivery;
+mod reopening;
 mod settlement;
 mod topics;
 
 pub use delivery::{
     cuts_ranges_off_batches, dropped_leases_lose_nothing, every_subscription_sees_every_message, extensions_hold,
     heeds_bytes, keeps_until_settled, lapsed_leases_come_back_and_are_fenced, waits_and_is_woken, workers_compete,
+};
+pub use reopening::{
+    Ending, charges_what_was_held, keeps_order_over_endings, keeps_what_it_answered_for, remembers_ids_over_endings,
+    reopening,
 };
 pub use settlement::{
     keeps_state, refuses_contradictions, rejects_to_dead_letters, retries_come_back_as_charged, retries_some_items,
