@@ -39,6 +39,9 @@ mod schemes;
 mod step;
 mod table;
 mod topic;
+#[cfg(any(feature = "nats", feature = "amqp"))]
+#[allow(dead_code, reason = "what the brokers on servers are built of")]
+mod wire;
 
 #[cfg(feature = "http")]
 pub use ambassador::ByHttp;
