@@ -10,6 +10,7 @@
 //! - [`Publish`], [`Payload`], [`Id`]: what is published; bytes or values by reference; ids that say where it came from
 //! - [`Delivery`], [`Lease`], [`Step`]: what a lease hands out, and all that is done with it at once
 //! - [`Memory`]: the broker in this process, which defines what the others do
+//! - `Amqp`: the broker on RabbitMQ, with feature `amqp`
 //! - [`Brokers`]: which broker a container gets, by configuration
 //! - [`consume`]: the pump: deliveries of a subscription to a [`tower::Service`]; [`Control`], [`Done`], [`Quarantine`]
 //! - [`Caller`], [`respond`]: request and reply over two topics, as a [`tower::Service`]
@@ -19,6 +20,8 @@
 //! - [`scale`]: workers that scale themselves by arrivals, service time and backlog
 
 mod ambassador;
+#[cfg(feature = "amqp")]
+mod amqp;
 mod broker;
 mod codec;
 mod consume;
@@ -46,6 +49,8 @@ mod wire;
 #[cfg(feature = "http")]
 pub use ambassador::ByHttp;
 pub use ambassador::{Ambassador, ByFile, Hand, HandOver, ambassador};
+#[cfg(feature = "amqp")]
+pub use amqp::Amqp;
 pub use broker::{Broker, BrokerExt, DEAD_LETTERS, Guarantees, Receipt, TopicStats, Want};
 pub use codec::{Codec, Json, Postcard};
 pub use consume::{Consume, Control, Done, Message, Quarantine, QuarantineNote, Tally, consume};

@@ -1,5 +1,7 @@
 //! Brokers that this build leaves out.
 
+#![allow(dead_code, reason = "with the feature of a broker, nobody asks for its error")]
+
 use crate::base::{Error, Kind, Result};
 use crate::queue::Broker;
 use std::sync::Arc;

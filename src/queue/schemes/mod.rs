@@ -2,7 +2,11 @@
 
 mod absent;
 
-use absent::{amqp, durable, nats};
+#[cfg(feature = "amqp")]
+use super::amqp::open as amqp;
+#[cfg(not(feature = "amqp"))]
+use absent::amqp;
+use absent::{durable, nats};
 
 use super::{Broker, Memory};
 use crate::base::{Error, Kind, Result};
@@ -20,4 +24,14 @@ pub(super) fn open(scheme: &str, url: &str) -> Result<Arc<dyn Broker>> {
             Err(Error::new(Kind::Unsupported, message))
         }
     }
+}
+
+/// The URL as errors and logs may show it: without user and password.
+pub(super) fn shown(url: &str) -> String {
+    let (scheme, rest) = url.split_once(':').unwrap_or(("", url));
+    // everything up to the last @ may be a password
+    let host = rest.rsplit_once('@').map(|(_, host)| host);
+    let slashes = if host.is_some() && rest.starts_with("//") { "//" } else { "" };
+    let colon = if url.contains(':') { ":" } else { "" };
+    format!("{scheme}{colon}{slashes}{}", host.unwrap_or(rest))
 }
