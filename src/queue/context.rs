@@ -1,6 +1,9 @@
 //! Which broker a container gets: configuration says, code does not.
 
-use super::{Broker, schemes};
+use super::{
+    Broker,
+    schemes::{self, shown},
+};
 use crate::{
     base::{Error, Kind, Result, sync::Lock},
     pod::Context,
@@ -49,13 +52,14 @@ impl Brokers {
     /// broker and it cannot be made here.
     pub fn get(&self, url: &str) -> Result<Arc<dyn Broker>> {
         let Some((scheme, rest)) = url.split_once(':') else {
-            return Err(Error::new(Kind::Invalid, "it has no scheme, such as memory:").at(format!("broker {url:?}")));
+            let message = "it has no scheme, such as memory:";
+            return Err(Error::new(Kind::Invalid, message).at(format!("broker {:?}", shown(url))));
         };
         let mut brokers = self.0.lock();
         if let Some(broker) = brokers.get(&key(scheme, rest)) {
             return Ok(broker.clone());
         }
-        let broker = schemes::open(scheme, url).map_err(|error| error.at(format!("broker {url:?}")))?;
+        let broker = schemes::open(scheme, url).map_err(|error| error.at(format!("broker {:?}", shown(url))))?;
         brokers.insert(key(scheme, rest), broker.clone());
         Ok(broker)
     }
@@ -74,7 +78,7 @@ fn key(scheme: &str, rest: &str) -> String {
 
 impl fmt::Debug for Brokers {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_set().entries(self.0.lock().keys()).finish()
+        f.debug_set().entries(self.0.lock().keys().map(|url| shown(url))).finish()
     }
 }
 
@@ -91,7 +95,7 @@ impl Context {
         let own = self.env(&variable).map(|url| (variable.as_str(), url));
         let (variable, url) =
             own.or_else(|| self.env(ALL).map(|url| (ALL, url))).unwrap_or(("neither variable set", "memory:"));
-        let place = || format!("broker {name:?} ({variable}: {url})");
+        let place = || format!("broker {name:?} ({variable}: {})", shown(url));
         let Some(brokers) = self.resource::<Brokers>(Brokers::RESOURCE) else {
             let message = format!("the pod's resource map holds no queue::Brokers under {:?}", Brokers::RESOURCE);
             return Err(Error::new(Kind::NotFound, message).at(place()));
@@ -125,6 +129,16 @@ mod tests {
             r#"broker "kafka://host:4222": unsupported: no broker of scheme kafka; there are: memory, file, nats, amqp"#
         );
         assert_eq!(brokers.get("memory").err().unwrap().kind(), Kind::Invalid);
+    }
+
+    #[test]
+    fn no_password_is_shown() {
+        let brokers = Brokers::default();
+        let memory = brokers.get("memory:").unwrap();
+        brokers.insert("own://me:secret@host", memory);
+        assert_eq!(format!("{brokers:?}"), r#"{"memory:", "own:host"}"#);
+        let error = brokers.get("kafka://me:se@cret@host").err().unwrap();
+        assert!(error.to_string().starts_with(r#"broker "kafka://host": unsupported"#), "{error}");
     }
 
     #[test]

@@ -11,6 +11,7 @@
 //! - [`Delivery`], [`Lease`], [`Step`]: what a lease hands out, and all that is done with it at once
 //! - [`Memory`]: the broker in this process, which defines what the others do
 //! - `Durable`, with feature `durable`: the broker on disk, in one file
+//! - `Amqp`, with feature `amqp`: the broker on RabbitMQ
 //! - [`Brokers`]: which broker a container gets, by configuration
 //! - [`consume`]: the pump: deliveries of a subscription to a [`tower::Service`]; [`Control`], [`Done`], [`Quarantine`]
 //! - [`Caller`], [`respond`]: request and reply over two topics, as a [`tower::Service`]
@@ -20,6 +21,8 @@
 //! - [`scale`]: workers that scale themselves by arrivals, service time and backlog
 
 mod ambassador;
+#[cfg(feature = "amqp")]
+mod amqp;
 mod broker;
 mod codec;
 mod consume;
@@ -42,10 +45,15 @@ mod schemes;
 mod step;
 mod table;
 mod topic;
+#[cfg(any(feature = "nats", feature = "amqp"))]
+#[allow(dead_code, reason = "what the brokers on servers are built of")]
+mod wire;
 
 #[cfg(feature = "http")]
 pub use ambassador::ByHttp;
 pub use ambassador::{Ambassador, ByFile, Hand, HandOver, ambassador};
+#[cfg(feature = "amqp")]
+pub use amqp::Amqp;
 pub use broker::{Broker, BrokerExt, DEAD_LETTERS, Guarantees, Receipt, TopicStats, Want};
 pub use codec::{Codec, Json, Postcard};
 pub use consume::{Consume, Control, Done, Message, Quarantine, QuarantineNote, Tally, consume};

@@ -1,14 +1,16 @@
 //! The schemes of broker URLs, each made by its feature's file; without the feature, the error names it.
 
 mod absent;
-#[cfg(not(feature = "durable"))]
-mod without_durable;
 
+#[cfg(feature = "amqp")]
+use super::amqp::open as amqp;
 #[cfg(feature = "durable")]
 use super::durable::durable;
-use absent::{amqp, nats};
+#[cfg(not(feature = "amqp"))]
+use absent::amqp;
 #[cfg(not(feature = "durable"))]
-use without_durable::durable;
+use absent::durable;
+use absent::nats;
 
 use super::{Broker, Memory};
 use crate::base::{Error, Kind, Result};
@@ -26,4 +28,14 @@ pub(super) fn open(scheme: &str, url: &str) -> Result<Arc<dyn Broker>> {
             Err(Error::new(Kind::Unsupported, message))
         }
     }
+}
+
+/// The URL as errors and logs may show it: without user and password.
+pub(super) fn shown(url: &str) -> String {
+    let (scheme, rest) = url.split_once(':').unwrap_or(("", url));
+    // everything up to the last @ may be a password
+    let host = rest.rsplit_once('@').map(|(_, host)| host);
+    let slashes = if host.is_some() && rest.starts_with("//") { "//" } else { "" };
+    let colon = if url.contains(':') { ":" } else { "" };
+    format!("{scheme}{colon}{slashes}{}", host.unwrap_or(rest))
 }

@@ -102,6 +102,20 @@ async fn one(broker: &dyn Broker, subscription: &Subscription, want: Want) -> Re
     got.pop().ok_or_else(|| Error::new(Kind::Timeout, "nothing came").at(format!("subscription {subscription}")))
 }
 
+/// Deliveries of so many items in all: a broker may hand out the items of a batch one by one.
+async fn several(broker: &dyn Broker, subscription: &Subscription, items: u32) -> Result<Vec<Delivery>> {
+    let (mut all, mut left) = (Vec::new(), items);
+    while left > 0 {
+        let got = broker.lease(subscription, Want::items(left).wait(10 * MOMENT)).await?;
+        if got.is_empty() {
+            return Err(Error::new(Kind::Timeout, "nothing came").at(format!("subscription {subscription}")));
+        }
+        left -= got.iter().map(Delivery::len).sum::<u32>();
+        all.extend(got);
+    }
+    Ok(all)
+}
+
 /// Whether nothing is to be had.
 async fn nothing(broker: &dyn Broker, subscription: &Subscription) -> Result<bool> {
     Ok(broker.lease(subscription, Want::one().wait(Duration::ZERO)).await?.is_empty())

@@ -1,6 +1,9 @@
 //! A server as a process of ours: it begins on a free port of the loopback with a folder of its own, can be paused,
 //! killed and begun again on the same port and folder, and ends, exactly it, when its handle is dropped.
 
+pub mod rabbit;
+pub mod total;
+
 use std::{
     fs::File,
     net::{SocketAddr, TcpListener, TcpStream},
