@@ -12,11 +12,16 @@ use crate::base::{
 use lapin::{
     Channel, Connection, ConnectionProperties,
     options::{ChannelFlowOptions, ConfirmSelectOptions},
+    protocol::constants::REPLY_SUCCESS,
 };
 use std::{future::Future, sync::Arc, time::Duration};
+use tokio::runtime::Handle;
 
 /// How many idle channels of each kind are kept open.
 const IDLE_MAX: usize = 256;
+
+/// How long a connection that ends waits for the server to say goodbye; it may hang, and come back.
+const GOODBYE: Duration = Duration::from_secs(60);
 
 /// A channel that leases came over: it stays open while one of them holds.
 pub(super) type Lane = Arc<Channel>;
@@ -25,7 +30,7 @@ pub(super) type Lane = Arc<Channel>;
 pub(super) struct Session {
     pub(super) number: u64,
     patience: Duration,
-    connection: Connection,
+    connection: Arc<Connection>,
     dead: AtomicBool,
     lanes: Lock<Vec<Lane>>,
     publishers: Lock<Vec<Channel>>,
@@ -47,7 +52,7 @@ impl Session {
         Ok(Session {
             number,
             patience,
-            connection,
+            connection: Arc::new(connection),
             dead: AtomicBool::new(false),
             lanes: Lock::default(),
             publishers: Lock::default(),
@@ -69,11 +74,25 @@ impl Session {
             Some(Ok(value)) => Ok(value),
             Some(Err(error)) => Err(fault::of_call(error)),
             None => {
-                self.dead.store(true, Ordering::Release);
+                self.close();
                 let blocked = self.connection.status().blocked();
                 let why = if blocked { ": it is short of memory or disk, and takes no messages" } else { "" };
                 Err(Error::new(Kind::Timeout, format!("the server did not answer within {:?}{why}", self.patience)))
             }
+        }
+    }
+
+    /// Ends it. To let go of it would not do: the client keeps a consumer that nobody has heard of yet, and the channel
+    /// with it, so that a server which answers late would go on sending messages to nobody.
+    fn close(&self) {
+        if self.dead.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        let (connection, patience) = (self.connection.clone(), GOODBYE.max(self.patience));
+        if let Ok(runtime) = Handle::try_current() {
+            runtime.spawn(async move {
+                let _ = within(patience, connection.close(REPLY_SUCCESS, "OK".into())).await;
+            });
         }
     }
 
@@ -134,6 +153,12 @@ impl Session {
 
     fn idle<C>(&self, channels: &Lock<Vec<C>>) -> Option<C> {
         channels.lock().pop()
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        self.close();
     }
 }
 

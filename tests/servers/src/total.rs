@@ -46,6 +46,15 @@ impl Total {
         self.tell(number, |story| story.settled += 1);
     }
 
+    /// Those that the broker answered for and nobody settled: which, and how often they were delivered.
+    pub fn unsettled(&self) -> Vec<(u64, u32)> {
+        let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let open = |(number, story): (&u64, &Story)| {
+            (story.confirmed && story.settled == 0).then_some((*number, story.delivered))
+        };
+        all.iter().filter_map(open).collect()
+    }
+
     /// All of it, summed up.
     pub fn verdict(&self) -> Verdict {
         let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
