@@ -17,6 +17,11 @@
 //! - [`launch`], [`Launcher`]: a container per message, here a pod
 //! - [`ambassador`]: the pump beside a worker container that only sees HTTP or a file
 //! - [`scale`]: workers that scale themselves by arrivals, service time and backlog
+//!
+//! # Brokers
+//!
+//! What each does natively, by which other means, or refuses, as its [`Guarantees`] say:
+#![doc = include_str!("brokers.md")]
 
 mod ambassador;
 mod broker;
@@ -24,6 +29,7 @@ mod codec;
 mod consume;
 mod context;
 mod dead_letter;
+mod guarantees;
 mod id;
 mod jobs;
 mod launcher;
