@@ -14,6 +14,9 @@ mod estimate;
 mod guard;
 mod measured;
 mod meter;
+#[cfg(test)]
+mod meter_tests;
+mod metrics;
 mod policy;
 mod pool;
 #[cfg(test)]
@@ -23,7 +26,8 @@ mod workers;
 pub use autoscaler::Autoscaler;
 pub use decision::{Decision, Inputs, Reason};
 pub use measured::Measured;
-pub use meter::{Meter, Metrics, Work};
+pub use meter::{Meter, Work};
+pub use metrics::Metrics;
 pub use policy::{Pace, Policy, State};
 pub use workers::Workers;
 
