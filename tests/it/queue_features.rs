@@ -1,6 +1,11 @@
 //! What stands above the broker: turns, limits, batches, schedules, pausing, traces, metrics.
 
 mod brokers;
+mod keys;
+mod limits;
+mod pausing;
+mod traces;
+mod turns;
 
 use bytes::Bytes;
 use seedpod::{
