@@ -5,6 +5,7 @@
 //!
 //! - [`Queue`]: a typed queue of jobs: [`Submit`] for clients, [`Work`] for workers — start here
 //! - [`Job`], [`Unique`], [`Task`], [`Schema`]: on which terms one is submitted, what a worker has in hand, versions
+//! - [`Cron`], [`Schedule`]: jobs at the ticks of a clock, from every process and once all the same
 //! - [`Limit`]: how many are begun in a time or worked on at once, by key, in a process or in all
 //! - [`Trace`]: the trace that a message is part of, from whoever submits it to what its handler makes
 //! - [`Broker`]: topics of messages, leased and settled; the seam behind which memory, disk or a server stands
@@ -30,6 +31,7 @@ mod broker;
 mod codec;
 mod consume;
 mod context;
+mod cron;
 mod dead_letter;
 mod guarantees;
 mod id;
@@ -58,6 +60,7 @@ pub use broker::{Broker, BrokerExt, DEAD_LETTERS, Guarantees, Receipt, TopicStat
 pub use codec::{Codec, Json, Postcard};
 pub use consume::{Consume, Control, Done, Left, Message, Quarantine, QuarantineNote, Tally, consume};
 pub use context::Brokers;
+pub use cron::{Cron, Missed, Schedule};
 pub use dead_letter::DeadLetter;
 pub use id::Id;
 pub use jobs::{

@@ -1,6 +1,7 @@
 //! What stands above the broker: turns, limits, batches, schedules, pausing, traces, metrics.
 
 mod brokers;
+mod cron;
 mod keys;
 mod limits;
 mod pausing;
