@@ -7,6 +7,7 @@
 //! - [`Job`], [`Unique`], [`Task`], [`Schema`]: on which terms one is submitted, what a worker has in hand, versions
 //! - [`Cron`], [`Schedule`]: jobs at the ticks of a clock, from every process and once all the same
 //! - [`Limit`]: how many are begun in a time or worked on at once, by key, in a process or in all
+//! - [`Batched`], [`BatchBy`]: jobs that are worked on together, each with an end of its own
 //! - [`Trace`]: the trace that a message is part of, from whoever submits it to what its handler makes
 //! - [`Broker`]: topics of messages, leased and settled; the seam behind which memory, disk or a server stands
 //! - [`Topic`], [`Subscription`], [`TopicOptions`]: where messages go, and what happens at the bound
@@ -27,6 +28,7 @@
 #![doc = include_str!("brokers.md")]
 
 mod ambassador;
+mod batched;
 mod broker;
 mod codec;
 mod consume;
@@ -56,6 +58,7 @@ mod trace;
 #[cfg(feature = "http")]
 pub use ambassador::ByHttp;
 pub use ambassador::{Ambassador, ByFile, Hand, HandOver, ambassador};
+pub use batched::{BatchBy, Batched, Ends, Values, Weighed};
 pub use broker::{Broker, BrokerExt, DEAD_LETTERS, Guarantees, Receipt, TopicStats, Want};
 pub use codec::{Codec, Json, Postcard};
 pub use consume::{Consume, Control, Done, Left, Message, Quarantine, QuarantineNote, Tally, consume};

@@ -1,5 +1,6 @@
 //! What stands above the broker: turns, limits, batches, schedules, pausing, traces, metrics.
 
+mod batches;
 mod brokers;
 mod cron;
 mod keys;
