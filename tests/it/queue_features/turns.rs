@@ -162,3 +162,31 @@ async fn too_many_lines_are_refused() {
     let error = wide.await.unwrap_err();
     assert_eq!((error.kind(), error.place()), (Kind::Invalid, Some("queue wide")));
 }
+
+#[tokio::test(start_paused = true)]
+async fn workers_that_scale_themselves_see_what_waits_in_all_lines() {
+    use seedpod::queue::scale::Scale;
+    let broker: Arc<dyn Broker> = Arc::new(Memory::new());
+    let jobs: Queue<u32> = Queue::builder(broker, "jobs").levels(2, SECOND).tenants(4).await.unwrap();
+    for number in 0..600 {
+        let job = Job::new(number).priority(1).tenant(format!("{}", number % 10));
+        jobs.submit(job).await.unwrap();
+    }
+    let worker = jobs.worker(|_: u32| async {
+        time::sleep(SECOND).await;
+        Ok::<_, Error>(())
+    });
+    let workers = worker.autoscale(1..=32);
+    let most = async {
+        let mut most = 0;
+        for _ in 0..120 {
+            time::sleep(SECOND).await;
+            most = most.max(workers.workers().current().await.unwrap().total());
+        }
+        most
+    };
+    let (most, ended) = futures::future::join(most, workers.run_until(time::sleep(121 * SECOND))).await;
+    ended.unwrap();
+    assert!((8..=32).contains(&most), "{most}");
+    assert_eq!(jobs.inspect().await.unwrap().stored, 0);
+}
