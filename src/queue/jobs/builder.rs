@@ -180,6 +180,8 @@ impl<T: Send + Sync + 'static, C> QueueBuilder<T, C> {
     /// one line share its turn: have several times as many lines as tenants that are active at a time. Default 1: no
     /// turns.
     ///
+    /// Each line costs: a worker asks the broker line by line for what is there, and waits at all of them while nothing is.
+    ///
     /// All processes must open the queue with as many lines. A change leaves jobs in topics where nobody looks.
     pub fn tenants(mut self, lines: u16) -> Self {
         self.tenants = lines.max(1);

@@ -38,8 +38,8 @@ use std::{fmt, marker::PhantomData, sync::Arc, time::Duration};
 ///
 /// It is a topic with one subscription, `workers`, unless the [builder](Queue::builder) names others: each of them sees
 /// every job. [Levels](QueueBuilder::levels) and [tenants](QueueBuilder::tenants) make it several lines, each a topic of
-/// its own, `<name>.line-<level>-<line>`. Beside it stand `<name>.dead` for what was given up, `<name>.quarantine` for what crashes its workers, and
-/// `<name>.sweep`, by which rows of the broker's state go when their time is over.
+/// its own, `<name>.line-<level>-<line>`. Beside it stand `<name>.dead` for what was given up, `<name>.quarantine` for what
+/// crashes its workers, and `<name>.sweep`, by which rows of the broker's state go when their time is over.
 ///
 /// 1. [`submit`](Queue::submit) a value, or a [`Job`]: a value with a delay, a priority, a key, a unique key; or
 ///    [many](Queue::submit_many), or at the [ticks of a clock](Queue::cron).

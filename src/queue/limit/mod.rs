@@ -92,7 +92,8 @@ impl Limit {
         Limit { what, key: None, shared: None, places: Arc::default(), start: time::now() }
     }
 
-    /// For each key by itself; what has none is not limited.
+    /// For each key by itself; what has none is not limited. The closure must not panic: a panic in it is the pump's, not the
+    /// message's.
     #[must_use]
     pub fn per<K: Into<Name>>(mut self, key: impl Fn(&Message) -> Option<K> + Send + Sync + 'static) -> Self {
         self.key = Some(Arc::new(move |message| key(message).map(Into::into)));
@@ -112,7 +113,8 @@ impl Limit {
     }
 
     /// Kept by all processes together, under this name, which must be that of one limit: each message costs a row to be
-    /// read and written in the broker's state, and one more at its end where it is [`at_once`](Limit::at_once).
+    /// read and written in the broker's state, and one more at its end where it is [`at_once`](Limit::at_once). What it took
+    /// of a shared rate is lost where a limit that stands behind it holds the message back: put shared ones last.
     #[must_use]
     pub fn shared(mut self, name: impl Into<Name>) -> Self {
         self.shared = Some(name.into());

@@ -139,3 +139,76 @@ async fn a_delay_longer_than_the_lease_is_waited_for_once() {
     worker.hold(10 * SECOND).run_until(time::sleep(7200 * SECOND)).await.unwrap();
     assert_eq!(log.times(), [3600 * SECOND]);
 }
+
+/// Memory whose state is out of reach for a while.
+struct Away(Memory, seedpod::base::sync::atomic::AtomicBool);
+
+impl Away {
+    fn is(&self) -> bool {
+        self.1.load(seedpod::base::sync::atomic::Ordering::Relaxed)
+    }
+
+    fn set(&self, away: bool) {
+        self.1.store(away, seedpod::base::sync::atomic::Ordering::Relaxed);
+    }
+}
+
+impl Broker for Away {
+    fn guarantees(&self) -> Guarantees {
+        self.0.guarantees()
+    }
+    fn declare<'a>(&'a self, topic: &'a Topic, options: TopicOptions) -> Answer<'a, ()> {
+        self.0.declare(topic, options)
+    }
+    fn publish(&self, batches: Few<Publish>) -> Answer<'_, Receipt> {
+        self.0.publish(batches)
+    }
+    fn lease<'a>(&'a self, subscription: &'a Subscription, want: Want) -> Answer<'a, Few<seedpod::queue::Delivery>> {
+        self.0.lease(subscription, want)
+    }
+    fn settle(&self, step: Step) -> Answer<'_, ()> {
+        self.0.settle(step)
+    }
+    fn load<'a>(&'a self, key: &'a Name) -> Answer<'a, (u64, Bytes)> {
+        match self.is() {
+            true => Answer::now(Err(Error::new(Kind::Unavailable, "away"))),
+            false => self.0.load(key),
+        }
+    }
+    fn inspect<'a>(&'a self, topic: &'a Topic) -> Answer<'a, TopicStats> {
+        self.0.inspect(topic)
+    }
+}
+
+/// Replaced jobs, results, shared limits and pausing read rows: while those are out of reach the pump waits, and nothing is
+/// charged.
+#[tokio::test(start_paused = true)]
+async fn rows_that_are_out_of_reach_for_a_while_end_no_pump() {
+    use seedpod::queue::{Done, Job, Limit, Taken, Unique};
+    let away = Arc::new(Away(Memory::new(), false.into()));
+    let queue: Queue<u32> = Queue::open(away.clone(), "numbers").await.unwrap();
+    let unique = || Unique::key("one").when_taken(Taken::Replace);
+    let id = queue.submit(Job::new(1).unique(unique())).await.unwrap().id;
+    let worker = queue.tasks(tower::service_fn(|task: seedpod::queue::Task<u32>| async move {
+        assert_eq!(task.attempts().total(), 0);
+        Done::new().result(&task.value)
+    }));
+    let worker = worker.limit(Limit::at_once(1).shared("one"));
+    let control = worker.control();
+    let story = async {
+        time::sleep(SECOND).await;
+        assert_eq!(control.tally().done, 1);
+        away.set(true);
+        for number in 2..5 {
+            seedpod::queue::Submit::submit(&queue, Job::new(number)).await.unwrap();
+        }
+        time::sleep(40 * SECOND).await;
+        assert_eq!(control.tally().done, 1, "none is begun that cannot be weighed");
+        away.set(false);
+        time::sleep(30 * SECOND).await;
+        assert_eq!(control.tally().done, 4, "{:?}", control.tally());
+    };
+    let ((), ended) = futures::future::join(story, worker.run_until(time::sleep(100 * SECOND))).await;
+    ended.unwrap();
+    assert_eq!(queue.result::<u32>(id).await.unwrap(), 1);
+}
