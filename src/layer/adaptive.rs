@@ -23,7 +23,7 @@ use tower::{Layer, Service};
 mod gradient;
 
 pub use gradient::Gradient2;
-use gradient::{Estimate, Sample};
+pub(crate) use gradient::{Estimate, Sample};
 
 /// Limits the calls under way to what the service takes without slowing down, and finds out itself how many those are:
 /// [`Gradient2`], from the calls that are made anyway. What happens to more is said in the constructor: refused at once

@@ -1,7 +1,7 @@
 //! The seam: what every broker does, and what each says of itself.
 
 use super::{Delivery, Lease, Publish, Step, Subscription, Topic, TopicOptions};
-use crate::base::{Answer, Few, Name, time::Instant};
+use crate::base::{Answer, Error, Few, Kind, Name, Result, time::Instant};
 use bytes::Bytes;
 use std::time::Duration;
 
@@ -43,7 +43,7 @@ pub trait Broker: Send + Sync + 'static {
     fn guarantees(&self) -> Guarantees;
 
     /// Sees to it that the topic is there, with these options and at least these subscriptions. A subscription sees
-    /// what is published from then on. Doing it again changes nothing, and adds subscriptions that are new.
+    /// what is published from then on, and what the topic keeps as its [history](TopicOptions::history). Doing it again changes nothing, and adds subscriptions that are new.
     fn declare<'a>(&'a self, topic: &'a Topic, options: TopicOptions) -> Answer<'a, ()>;
 
     /// Stores all of these batches or none. At a topic's bound it waits or is refused, as the topic was declared.
@@ -103,9 +103,48 @@ pub struct Guarantees {
     pub first_in_first_out: bool,
     /// Keeps to a topic's capacity exactly.
     pub exact_capacity: bool,
+    /// Keeps what was published for subscriptions that come later: [`TopicOptions::history`].
+    pub history: bool,
+    /// Where something holds by other means than the broker's own: which row of the [table](Guarantees::table), and how.
+    pub emulated: &'static [(&'static str, &'static str)],
 }
 
 impl Guarantees {
+    /// Nothing beyond what every broker promises, under this name: to be added to.
+    pub const fn none(name: &'static str) -> Guarantees {
+        Guarantees {
+            name,
+            durable: false,
+            atomic_step: false,
+            state: false,
+            dedup: None,
+            priorities: false,
+            delays: false,
+            key_order: false,
+            first_in_first_out: false,
+            exact_capacity: false,
+            history: false,
+            emulated: &[],
+        }
+    }
+
+    /// That the broker can have a topic of these options: to be asked by brokers where a topic is declared.
+    ///
+    /// # Errors
+    /// [`Unsupported`](crate::base::Kind::Unsupported), naming the topic and the broker.
+    pub fn check(&self, topic: &Topic, options: &TopicOptions) -> Result {
+        let lack = match (options.dedup, self.dedup) {
+            _ if options.history > 0 && !self.history => "keeps no history".to_string(),
+            (Some(_), None) => "remembers no ids".to_string(),
+            (Some(window), Some(most)) if window > most => {
+                format!("remembers ids for {} s at most, not for {} s", most.as_secs_f64(), window.as_secs_f64())
+            }
+            _ => return Ok(()),
+        };
+        let message = format!("the broker {} {lack}", self.name);
+        Err(Error::new(Kind::Unsupported, message).at(format!("topic {topic}")))
+    }
+
     /// Whether rows of state can be kept with messages: written and forgotten in the step that settles them.
     pub(super) fn keeps_rows(&self) -> bool {
         self.state && self.atomic_step
@@ -217,4 +256,20 @@ pub struct TopicStats {
     pub rejected: u64,
     /// How long ago the oldest of the ready ones was published.
     pub oldest: Option<Duration>,
+}
+
+impl TopicStats {
+    /// What two topics hold together.
+    #[must_use]
+    pub fn and(self, other: TopicStats) -> TopicStats {
+        TopicStats {
+            stored: self.stored.saturating_add(other.stored),
+            ready: self.ready.saturating_add(other.ready),
+            leased: self.leased.saturating_add(other.leased),
+            delayed: self.delayed.saturating_add(other.delayed),
+            blocked: self.blocked.saturating_add(other.blocked),
+            rejected: self.rejected.saturating_add(other.rejected),
+            oldest: self.oldest.max(other.oldest),
+        }
+    }
 }

@@ -19,7 +19,14 @@ use std::{fmt, time::Duration};
 ///
 /// # Guarantees
 /// Steps are atomic; priorities, delays, order per key, first in first out and the exact capacity hold. A topic may
-/// [dedup](TopicOptions::dedup) over any time, up to 2²⁰ ids. Nothing survives the process, nor the broker's last handle.
+/// [dedup](TopicOptions::dedup) over any time, up to 2²⁰ ids, and keep a [history](TopicOptions::history). Nothing survives
+/// the process, nor the broker's last handle.
+///
+/// # At the bound
+/// Each topic stores as many items as its [capacity](TopicOptions::capacity) says; then publishers wait or are refused, as
+/// it was [declared](crate::queue::Bound). It never spills to disk: what must outgrow memory belongs on a broker that is
+/// there for it, and a publisher that waits keeps its payload alone. The capacity counts items, not bytes: where they come
+/// from outside, bound their size before.
 ///
 /// # Cancel-safety
 /// A call does all or nothing, at one moment: dropping its answer before that moment takes nothing and stores nothing.
@@ -43,6 +50,21 @@ pub struct Memory {
 }
 
 impl Memory {
+    /// What it guarantees.
+    pub const GUARANTEES: Guarantees = Guarantees {
+        durable: false,
+        atomic_step: true,
+        state: true,
+        dedup: Some(Duration::MAX),
+        priorities: true,
+        delays: true,
+        key_order: true,
+        first_in_first_out: true,
+        exact_capacity: true,
+        history: true,
+        ..Guarantees::none("memory")
+    };
+
     /// A broker without topics.
     pub fn new() -> Memory {
         Memory { table: Lock::default() }
@@ -110,22 +132,12 @@ impl Memory {
 
 impl Broker for Memory {
     fn guarantees(&self) -> Guarantees {
-        Guarantees {
-            name: "memory",
-            durable: false,
-            atomic_step: true,
-            state: true,
-            dedup: Some(Duration::MAX),
-            priorities: true,
-            delays: true,
-            key_order: true,
-            first_in_first_out: true,
-            exact_capacity: true,
-        }
+        Memory::GUARANTEES
     }
 
     fn declare<'a>(&'a self, topic: &'a Topic, options: TopicOptions) -> Answer<'a, ()> {
-        Answer::now(self.table.lock().declare(topic, options).map(drop))
+        let now = time::now();
+        Answer::now(self.decide(|table, effects| table.declare(now, topic, options, effects)).map(drop))
     }
 
     fn publish(&self, mut batches: Few<Publish>) -> Answer<'_, Receipt> {

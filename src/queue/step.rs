@@ -1,6 +1,6 @@
 //! Everything that one piece of work does, in one step.
 
-use super::{Lease, Publish};
+use super::{Delivery, Lease, Publish};
 use crate::base::{Few, Name};
 use bytes::Bytes;
 use std::{borrow::Cow, ops::Range, time::Duration};
@@ -59,6 +59,14 @@ impl Retry {
         self.charge = charge;
         self
     }
+}
+
+/// Gives back what was not begun: uncharged, to the front.
+pub(super) fn given_back(deliveries: impl IntoIterator<Item = Delivery>) -> Step {
+    let mut step = Step::new();
+    let back = deliveries.into_iter().map(|delivery| Retry::new(delivery.lease).charge(Charge::Nothing));
+    step.retries.extend(back);
+    step
 }
 
 /// Gives items up: to the topic's dead letters where it has them, with the reason and the history as headers.

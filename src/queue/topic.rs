@@ -110,6 +110,9 @@ pub struct TopicOptions {
     pub dead_letters: Option<Topic>,
     /// For how long a published id is remembered, so that the same id again is a duplicate. Default: not at all.
     pub dedup: Option<Duration>,
+    /// How many items are kept, settled or not, for subscriptions that come later: the last ones that were published. They
+    /// see those first, as if just published. Default 0: what was published before is not for them.
+    pub history: usize,
 }
 
 impl TopicOptions {
@@ -124,6 +127,7 @@ impl TopicOptions {
             bound: Bound::Wait,
             dead_letters: None,
             dedup: None,
+            history: 0,
         }
     }
 
@@ -162,6 +166,15 @@ impl TopicOptions {
     #[must_use]
     pub fn dedup(mut self, window: Duration) -> Self {
         self.dedup = Some(window);
+        self
+    }
+
+    /// Keeps the last items, this many, for subscriptions that come later. A batch is kept whole, so it may be a few more;
+    /// what a new subscription gets of it counts against the capacity, and may exceed it. Only where the broker
+    /// [guarantees](crate::queue::Guarantees::history) it.
+    #[must_use]
+    pub fn history(mut self, items: usize) -> Self {
+        self.history = items;
         self
     }
 }

@@ -41,6 +41,9 @@ mod scatter_gather;
 #[path = "../../examples/scatter_tree.rs"]
 mod scatter_tree;
 #[allow(dead_code, reason = "a test calls its story, not its main")]
+#[path = "../../examples/scheduled_jobs.rs"]
+mod scheduled_jobs;
+#[allow(dead_code, reason = "a test calls its story, not its main")]
 #[path = "../../examples/shards/main.rs"]
 mod shards;
 #[allow(dead_code, reason = "a test calls its story, not its main")]
@@ -97,6 +100,11 @@ fn request_reply_tells_its_story() {
 #[test]
 fn work_queue_tells_its_story() {
     told("work_queue", work_queue::story());
+}
+
+#[test]
+fn scheduled_jobs_tells_its_story() {
+    told("scheduled_jobs", scheduled_jobs::story());
 }
 
 #[test]

@@ -90,6 +90,11 @@ impl Gradient2 {
         self
     }
 
+    /// The greatest limit.
+    pub(crate) fn most(&self) -> u32 {
+        self.max
+    }
+
     fn check(&self) -> Result {
         let invalid = |what: &str| Err(Error::new(Kind::Invalid, format!("adaptive limit: {what}")));
         if self.min == 0 || self.min > self.max {
@@ -119,7 +124,7 @@ impl Default for Gradient2 {
 
 /// What a call says.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) enum Sample {
+pub(crate) enum Sample {
     Answered,
     /// Refused by the other side, or too late.
     Dropped,
@@ -127,7 +132,7 @@ pub(super) enum Sample {
 
 /// The limit, and what it was found from.
 #[derive(Debug)]
-pub(super) struct Estimate {
+pub(crate) struct Estimate {
     settings: Gradient2,
     limit: f64,
     /// The usual latency, in seconds, and from how many windows, up to the warm-up.
@@ -147,7 +152,7 @@ struct Window {
 }
 
 impl Estimate {
-    pub(super) fn new(settings: Gradient2) -> Result<Self> {
+    pub(crate) fn new(settings: Gradient2) -> Result<Self> {
         settings.check()?;
         let limit = settings.initial.unwrap_or(20).clamp(settings.min, settings.max).into();
         Ok(Estimate { settings, limit, usual: 0.0, windows: 0, window: None })
@@ -164,12 +169,12 @@ impl Estimate {
         Ok(())
     }
 
-    pub(super) fn limit(&self) -> u32 {
+    pub(crate) fn limit(&self) -> u32 {
         self.limit as u32
     }
 
     /// Takes in what a call says that took this long beside so many; true where the limit has changed.
-    pub(super) fn observe(&mut self, now: Instant, took: Duration, beside: u32, sample: Sample) -> bool {
+    pub(crate) fn observe(&mut self, now: Instant, took: Duration, beside: u32, sample: Sample) -> bool {
         let window = self.window.get_or_insert(Window { start: now, sum: 0.0, answers: 0, most: 0, dropped: false });
         window.most = window.most.max(beside);
         match sample {

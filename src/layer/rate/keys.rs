@@ -37,7 +37,7 @@ impl Rate {
 
     /// When the next one may start, and counts it; how long it would have to wait where that is more than the patience.
     /// `arrival` is when it would have come had they all kept the interval: the whole state (GCRA, ITU-T I.371).
-    fn take(self, arrival: &mut u64, now: u64, patience: u64) -> Result<u64, u64> {
+    pub(crate) fn take(self, arrival: &mut u64, now: u64, patience: u64) -> Result<u64, u64> {
         let due = (*arrival).max(now);
         let start = due.saturating_sub(self.interval.saturating_mul(u64::from(self.burst) - 1)).max(now);
         if start - now > patience {
@@ -45,6 +45,18 @@ impl Rate {
         }
         *arrival = due.saturating_add(self.interval);
         Ok(start)
+    }
+}
+
+impl Rate {
+    /// Gives back the last turn that was taken.
+    pub(crate) fn put_back(self, arrival: &mut u64) {
+        *arrival = arrival.saturating_sub(self.interval);
+    }
+
+    /// How far apart they are when they come evenly.
+    pub(crate) fn interval(self) -> Duration {
+        Duration::from_nanos(self.interval)
     }
 }
 

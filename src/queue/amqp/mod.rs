@@ -99,6 +99,18 @@ pub struct Amqp {
 }
 
 impl Amqp {
+    /// What it guarantees.
+    pub const GUARANTEES: Guarantees = Guarantees {
+        durable: true,
+        delays: true,
+        emulated: &[
+            ("delays", "a ladder of queues that let go after a time"),
+            ("ids remembered", "RabbitMQ remembers none"),
+            ("exact capacity", "publishers that are under way at the bound get in"),
+        ],
+        ..Guarantees::none("amqp")
+    };
+
     /// The broker at a URL such as `amqp://user:password@host:5672/virtual-host`, connected: what is left out is `guest`
     /// with password `guest`, port 5672 and the virtual host `/`, as RabbitMQ has them.
     ///
@@ -144,7 +156,7 @@ const DELIVERIES: u32 = 20;
 
 impl Broker for Amqp {
     fn guarantees(&self) -> Guarantees {
-        Guarantees { name: "amqp", durable: true, delays: true, ..Guarantees::default() }
+        Amqp::GUARANTEES
     }
 
     fn declare<'a>(&'a self, topic: &'a Topic, options: TopicOptions) -> Answer<'a, ()> {

@@ -5,7 +5,7 @@ use super::{
     names::{self, EVERYONE, Names},
 };
 use crate::base::{Error, Kind, Result};
-use crate::queue::{DEAD_LETTERS, Topic, TopicOptions};
+use crate::queue::{Amqp, DEAD_LETTERS, Topic, TopicOptions};
 
 /// How many messages wait at one level of a topic's delays, at most; beyond it, delaying is refused as overloaded.
 pub(super) const DELAYED_MAX: u64 = 1 << 20;
@@ -75,10 +75,7 @@ fn check(topic: &Topic, options: &TopicOptions) -> Result {
     if options.capacity == 0 {
         return refuse(Kind::Invalid, "its capacity is 0");
     }
-    if options.dedup.is_some() {
-        return refuse(Kind::Unsupported, "the broker amqp knows no duplicates: RabbitMQ remembers no ids");
-    }
-    Ok(())
+    Amqp::GUARANTEES.check(topic, options)
 }
 
 fn arguments(options: &TopicOptions, onward: Option<String>, deliveries: u32) -> Arguments {
@@ -187,9 +184,6 @@ mod tests {
         assert_eq!(refused(TopicOptions::new().capacity(0)).kind(), Kind::Invalid);
         assert_eq!(refused(TopicOptions::new().dead_letters("orders")).kind(), Kind::Invalid);
         let error = refused(TopicOptions::new().dedup(Duration::from_secs(1)));
-        assert_eq!(
-            error.to_string(),
-            "topic orders: unsupported: the broker amqp knows no duplicates: RabbitMQ remembers no ids"
-        );
+        assert_eq!(error.to_string(), "topic orders: unsupported: the broker amqp remembers no ids");
     }
 }

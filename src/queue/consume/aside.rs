@@ -1,27 +1,30 @@
 //! What stands beside a message in the broker's state: whether it is called off or replaced, and what it resulted in.
 
-use super::{Consume, Done, Message, control::Fate, verdict::End};
-use crate::base::{Error, Kind, Result, time};
+use super::{Consume, Control, Done, Message, control::Fate, verdict::End};
+use crate::base::{Error, Kind, Name, Result, Rng, time};
 use crate::queue::{
-    Broker, Reject, StateWrite, Step,
+    Broker, Reject, StateWrite, Step, TopicStats,
     jobs::{Sweep, cancel_key, is_replaced, result_key},
 };
 use futures::future::BoxFuture;
 use std::{
     sync::Arc,
     task::{Context, Poll},
+    time::Duration,
 };
+use tokio_util::sync::CancellationToken;
 use tower::Service;
 
 /// The subscription to a queue's sweeps.
 pub(super) const WORKERS: &str = "workers";
 
 impl<S> Consume<S> {
-    pub(super) async fn is_replaced(&self, message: &Message) -> Result<bool> {
+    pub(super) async fn is_replaced(&self, message: &Message, rng: &mut Rng) -> Result<bool> {
         if self.rows.is_none() {
             return Ok(false);
         }
-        is_replaced(&*self.broker, message.headers(), message.id()).await
+        let look = || is_replaced(&*self.broker, message.headers(), message.id());
+        self.until_reached(look, rng).await
     }
 
     /// Resolves once the message is called off: with the row that says so, to be forgotten. It looks now, and again ten
@@ -58,18 +61,54 @@ impl<S> Consume<S> {
     }
 
     /// The end, with its result among what was made.
-    pub(super) async fn with_result(&self, end: End, message: &Message) -> Result<End> {
+    pub(super) async fn with_result(&self, end: End, message: &Message, rng: &mut Rng) -> Result<End> {
         let End::Done(Done { publishes, state, result: Some(result) }) = end else { return Ok(end) };
         let Some(sweep) = &self.rows else {
             let lack = "only workers of a queue keep results, on a broker with state and atomic steps";
             return Ok(End::Failed(Error::new(Kind::Unsupported, lack)));
         };
         let key = result_key(message.home(), message.id());
-        let (version, _) = self.broker.load(&key).await?;
+        let (version, _) = self.until_reached(|| self.broker.load(&key), rng).await?;
         let sweep = Sweep::after(sweep, &key, version.saturating_add(1), self.results)?;
         let done = Done { publishes, state, result: None }.write(key, version, result).publish(sweep);
         Ok(End::Done(done))
     }
+}
+
+/// How often a pump looks whether its queue is paused.
+pub(in crate::queue) const LOOK: Duration = Duration::from_secs(1);
+
+impl<S> Consume<S> {
+    /// Heeds whether the queue is paused, until told to stop.
+    pub(super) async fn watch_pause(&self, paused: &Name, stop: &CancellationToken) -> Result {
+        loop {
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => return Ok(()),
+                () = time::sleep(LOOK) => {}
+            }
+            heed_pause(&*self.broker, paused, &self.control).await?;
+        }
+    }
+
+    /// What its lines hold together.
+    pub(super) async fn topic_stats(&self) -> Result<TopicStats> {
+        let mut sum = TopicStats::default();
+        for line in self.lines.all() {
+            sum = sum.and(self.broker.inspect(&line.topic).await?);
+        }
+        Ok(sum)
+    }
+}
+
+/// Looks whether the queue is paused. Where the broker is out of reach, it is as it was.
+pub(super) async fn heed_pause(broker: &dyn Broker, paused: &Name, control: &Control) -> Result {
+    match broker.load(paused).await {
+        Ok((version, _)) => control.hold(version > 0),
+        Err(error) if error.is_retryable() => {}
+        Err(error) => return Err(error),
+    }
+    Ok(())
 }
 
 /// Forgets rows when their time is over.

@@ -1,6 +1,10 @@
 //! The live handle of a pump: pause, resume, how many workers, and what was done so far.
 
-use crate::base::sync::atomic::{AtomicU64, Ordering};
+use crate::base::sync::{
+    Lock,
+    atomic::{AtomicU64, Ordering},
+};
+use crate::queue::{Id, TopicStats};
 use std::sync::Arc;
 use tokio::sync::watch;
 
@@ -14,6 +18,10 @@ pub struct Tally {
     pub retried: u64,
     /// Told to come back later, uncharged.
     pub postponed: u64,
+    /// Told to come back later by a [limit](crate::queue::Limit), uncharged and not begun.
+    pub limited: u64,
+    /// Told to come back though their tries are spent, since they [hold their key](crate::queue::Consume::hold_key).
+    pub blocking: u64,
     /// Given up: to the dead letters.
     pub rejected: u64,
     /// Moved to the quarantine.
@@ -31,6 +39,8 @@ struct Counts {
     done: AtomicU64,
     retried: AtomicU64,
     postponed: AtomicU64,
+    limited: AtomicU64,
+    blocking: AtomicU64,
     rejected: AtomicU64,
     quarantined: AtomicU64,
     dropped: AtomicU64,
@@ -44,6 +54,8 @@ pub(super) enum Fate {
     Done,
     Retried,
     Postponed,
+    Limited,
+    Blocking,
     Rejected,
     Quarantined,
     Dropped,
@@ -59,10 +71,34 @@ pub struct Control(Arc<Inner>);
 struct Inner {
     /// How many of the workers may lease; 0 while paused.
     admitted: watch::Sender<usize>,
-    /// How many there may be once resumed.
-    concurrency: AtomicU64,
+    setting: Lock<Setting>,
     counts: Counts,
+    left: Lock<Left>,
 }
+
+#[derive(Debug)]
+struct Setting {
+    /// How many there may be unless paused.
+    concurrency: usize,
+    /// By this handle.
+    paused: bool,
+    /// By the queue, for all processes.
+    held: bool,
+}
+
+/// What was left when a pump stopped.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Left {
+    /// Those that it had in hand and gave back, uncharged: the first 1,000 of them.
+    pub handed_back: Vec<Id>,
+    /// What its topic held in the end, for it and for others; none where it has not stopped yet, or the broker could not
+    /// tell.
+    pub topic: Option<TopicStats>,
+}
+
+/// So many ids of what was handed back are kept.
+const LEFT: usize = 1_000;
 
 impl std::fmt::Debug for Counts {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -74,44 +110,71 @@ impl Control {
     pub(super) fn new(concurrency: usize) -> Control {
         Control(Arc::new(Inner {
             admitted: watch::Sender::new(concurrency),
-            concurrency: AtomicU64::new(concurrency as u64),
+            setting: Lock::new(Setting { concurrency, paused: false, held: false }),
             counts: Counts::default(),
+            left: Lock::default(),
         }))
     }
 
-    /// Leases no more until [resumed](Control::resume); what runs goes on.
+    fn set(&self, change: impl FnOnce(&mut Setting)) {
+        let mut setting = self.0.setting.lock();
+        change(&mut setting);
+        let admits = if setting.paused || setting.held { 0 } else { setting.concurrency };
+        self.0.admitted.send_if_modified(|admitted| std::mem::replace(admitted, admits) != admits);
+    }
+
+    /// Leases no more until [resumed](Control::resume); what runs goes on. For all processes:
+    /// [`Queue::pause`](crate::queue::Queue::pause).
     pub fn pause(&self) {
-        self.0.admitted.send_replace(0);
+        self.set(|setting| setting.paused = true);
     }
 
-    /// Leases again.
+    /// Leases again, unless its queue is paused.
     pub fn resume(&self) {
-        self.0.admitted.send_replace(self.concurrency());
+        self.set(|setting| setting.paused = false);
     }
 
-    /// Whether it is paused.
+    /// Whether it is paused, by this handle or with its queue.
     pub fn is_paused(&self) -> bool {
         *self.0.admitted.borrow() == 0
     }
 
+    /// The queue is paused for all processes, or is not.
+    pub(super) fn hold(&self, held: bool) {
+        self.set(|setting| setting.held = held);
+    }
+
     /// How many messages are worked on at once.
     pub fn concurrency(&self) -> usize {
-        self.0.concurrency.load(Ordering::Relaxed) as usize
+        self.0.setting.lock().concurrency
     }
 
     /// Works on this many at once from now on: at least 1, at most what
     /// [`Consume::concurrency`](crate::queue::Consume::concurrency) gave it when it began to run. Those that are too
     /// many end with the message that they have in hand.
     pub fn set_concurrency(&self, workers: usize) {
-        let workers = workers.max(1);
-        self.0.concurrency.store(workers as u64, Ordering::Relaxed);
-        self.0.admitted.send_if_modified(|admitted| {
-            let changes = *admitted != 0 && *admitted != workers;
-            if changes {
-                *admitted = workers;
-            }
-            changes
-        });
+        self.set(|setting| setting.concurrency = workers.max(1));
+    }
+
+    /// What was left when it stopped: told once its run has ended.
+    pub fn left(&self) -> Left {
+        self.0.left.lock().clone()
+    }
+
+    pub(super) fn begins(&self) {
+        *self.0.left.lock() = Left::default();
+    }
+
+    pub(super) fn handed_back(&self, id: Id) {
+        self.count(Fate::HandedBack);
+        let mut left = self.0.left.lock();
+        if left.handed_back.len() < LEFT {
+            left.handed_back.push(id);
+        }
+    }
+
+    pub(super) fn ends(&self, topic: Option<TopicStats>) {
+        self.0.left.lock().topic = topic;
     }
 
     /// What became of the messages so far.
@@ -121,6 +184,8 @@ impl Control {
             done: read(&counts.done),
             retried: read(&counts.retried),
             postponed: read(&counts.postponed),
+            limited: read(&counts.limited),
+            blocking: read(&counts.blocking),
             rejected: read(&counts.rejected),
             quarantined: read(&counts.quarantined),
             dropped: read(&counts.dropped),
@@ -135,6 +200,8 @@ impl Control {
             Fate::Done => &counts.done,
             Fate::Retried => &counts.retried,
             Fate::Postponed => &counts.postponed,
+            Fate::Limited => &counts.limited,
+            Fate::Blocking => &counts.blocking,
             Fate::Rejected => &counts.rejected,
             Fate::Quarantined => &counts.quarantined,
             Fate::Dropped => &counts.dropped,

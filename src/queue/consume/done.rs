@@ -1,7 +1,7 @@
 //! What a handler leaves behind when its message is done.
 
 use crate::base::{Few, Name, Result};
-use crate::queue::{Publish, StateWrite, Step};
+use crate::queue::{Publish, StateWrite, Step, Trace};
 use bytes::Bytes;
 use serde::Serialize;
 
@@ -79,6 +79,14 @@ impl Done {
     /// Whether it is nothing beside the acknowledgement.
     pub fn is_empty(&self) -> bool {
         self.publishes.is_empty() && self.state.is_empty() && self.result.is_none()
+    }
+
+    /// What is published is part of this trace, unless it says otherwise.
+    pub(super) fn traced(mut self, trace: Option<Trace>) -> Self {
+        if let Some(trace) = trace {
+            self.publishes.iter_mut().for_each(|publish| trace.begin(&mut publish.headers));
+        }
+        self
     }
 
     pub(in crate::queue) fn onto(self, mut step: Step) -> Step {

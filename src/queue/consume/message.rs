@@ -3,12 +3,15 @@
 use super::pulse::Pulse;
 use crate::base::{Kind, Name, Result, time::Instant};
 use crate::queue::{
-    Attempts, Broker, Codec, Delivery, Headers, Id, Lease, Progress, Step, Subscription, Topic, jobs::held,
+    Attempts, Broker, Codec, Delivery, Headers, Id, Lease, Progress, Step, Subscription, Topic, Trace, jobs::held,
     redrive::FIRST_ID,
 };
 use bytes::Bytes;
 use serde::{Serialize, de::DeserializeOwned};
 use std::{fmt, sync::Arc, time::Duration};
+
+/// The header that says whose a message is.
+pub(in crate::queue) const TENANT: &str = "tenant";
 
 /// What all messages of a pump share.
 pub(in crate::queue) struct Source {
@@ -128,6 +131,25 @@ impl Message {
     /// Words about it.
     pub fn headers(&self) -> &Headers {
         &self.delivery.batch.headers
+    }
+
+    /// Whose it is, where [whoever submitted it](crate::queue::Job::tenant) said so.
+    pub fn tenant(&self) -> Option<&str> {
+        self.headers().get(TENANT)
+    }
+
+    /// The trace that it was published in, if in any: the parent of what its handler does. While the handler runs,
+    /// [`Trace::current`] is the handler's own part of it, which goes along with all that it submits or [makes].
+    ///
+    /// [makes]: crate::queue::Done::publish
+    pub fn trace(&self) -> Option<Trace> {
+        Trace::read(self.headers())
+    }
+
+    /// The part of its handler's present try in its trace.
+    pub(in crate::queue) fn own_trace(&self) -> Option<Trace> {
+        let trace = self.trace()?;
+        Some(trace.child(Id::derive(&Name::from("try"), self.id(), 0, self.attempts().total())))
     }
 
     /// It as bytes.

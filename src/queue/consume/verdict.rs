@@ -3,13 +3,15 @@
 use super::{Done, control::Fate};
 use crate::base::{Backoff, Error, Kind, Rng};
 use crate::queue::{Attempts, Charge, Lease, Reject, Retry, Step};
-use std::borrow::Cow;
+use std::{borrow::Cow, time::Duration};
 
 /// How a handler ended.
 #[derive(Debug)]
 pub(super) enum End {
     /// It had not ended, or not begun, when the pump had to stop.
     Stopped,
+    /// A limit lets it in after this.
+    Limited(Duration),
     Done(Done),
     Failed(Error),
     /// With what is said of it.
@@ -25,6 +27,8 @@ pub(super) struct Policy {
     /// After how many crashes and lapses together it is tried alone, in quarantine.
     pub(super) quarantine: Option<u16>,
     pub(super) backoff: Backoff,
+    /// Whether a message that would be given up stays the first of its key instead.
+    pub(super) holds_key: bool,
 }
 
 /// What is done with a message.
@@ -55,6 +59,17 @@ impl Policy {
         })
     }
 
+    /// The same for a message of a key: where it holds its key, it is not given up and not set aside, so that none of its
+    /// key comes before it. It comes back after the longest wait, uncharged, until it is done or called off.
+    pub(super) fn of_key(&self, verdict: Verdict, lease: Lease, attempts: Attempts, keyed: bool) -> Verdict {
+        let leaves = matches!(verdict, Verdict::Quarantine(_) | Verdict::Settle(_, Fate::Rejected));
+        if !(self.holds_key && keyed && leaves) {
+            return verdict;
+        }
+        let wait = self.backoff.ceiling(attempts.total().max(u32::from(self.attempts)));
+        retry(Retry::new(lease).after(wait).charge(Charge::Nothing), Fate::Blocking)
+    }
+
     fn is_suspect(&self, attempts: Attempts) -> bool {
         let bad = u32::from(attempts.crashes) + u32::from(attempts.lapses);
         self.quarantine.is_some_and(|after| bad >= u32::from(after))
@@ -65,6 +80,7 @@ impl Policy {
         match end {
             End::Done(done) => Verdict::Settle(done.onto(Step::new().ack(lease)), Fate::Done),
             End::Stopped => retry(Retry::new(lease).charge(Charge::Nothing), Fate::HandedBack),
+            End::Limited(wait) => retry(Retry::new(lease).after(wait).charge(Charge::Nothing), Fate::Limited),
             End::Failed(error) if error.kind() == Kind::Invalid => reject(lease, error.chain()),
             End::Failed(error) if error.kind() == Kind::Panicked => {
                 self.after(End::Panicked(error.chain()), lease, attempts, rng)
@@ -104,13 +120,12 @@ fn retry(retry: Retry, fate: Fate) -> Verdict {
 mod tests {
     use super::*;
     use crate::base::{Seed, time};
-    use std::time::Duration;
 
     const SECOND: Duration = Duration::from_secs(1);
 
     fn policy() -> Policy {
         let backoff = Backoff::new(SECOND, 100 * SECOND).exact();
-        Policy { attempts: 3, crashes: 2, lapses: 4, quarantine: None, backoff }
+        Policy { attempts: 3, crashes: 2, lapses: 4, quarantine: None, backoff, holds_key: false }
     }
 
     fn lease() -> Lease {
@@ -175,5 +190,24 @@ mod tests {
         let panicked = |attempts, rng: &mut Rng| policy.after(End::Panicked("oh".into()), lease(), attempts, rng);
         assert!(matches!(panicked(Attempts::default(), &mut rng), Verdict::Settle(_, Fate::Retried)));
         assert!(matches!(panicked(Attempts::new(0, 1, 0), &mut rng), Verdict::Quarantine(_)));
+    }
+    #[test]
+    fn who_holds_its_key_is_neither_given_up_nor_set_aside() {
+        let policy = Policy { holds_key: true, quarantine: Some(1), ..policy() };
+        let mut rng = Seed::new(1).rng();
+        let spent = Attempts::new(2, 0, 0);
+        for end in [End::Failed(Kind::Failed.into()), End::Failed(Kind::Invalid.into()), End::Panicked("oh".into())] {
+            let leaves = |verdict: &Verdict| !matches!(verdict, Verdict::Settle(_, Fate::Blocking));
+            let verdict = policy.after(end, lease(), spent, &mut rng);
+            let verdict = policy.of_key(verdict, lease(), spent, false);
+            assert!(leaves(&verdict), "without a key it goes: {verdict:?}");
+            let Verdict::Settle(step, Fate::Blocking) = policy.of_key(verdict, lease(), spent, true) else {
+                panic!("it left its key")
+            };
+            assert_eq!((step.retries[0].after, step.retries[0].charge), (8 * SECOND, Charge::Nothing));
+        }
+        let verdict = policy.after(End::Failed(Kind::Failed.into()), lease(), Attempts::default(), &mut rng);
+        let verdict = policy.of_key(verdict, lease(), Attempts::default(), true);
+        assert!(matches!(verdict, Verdict::Settle(_, Fate::Retried)), "it has tries left: {verdict:?}");
     }
 }

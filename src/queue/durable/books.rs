@@ -82,9 +82,9 @@ impl Books {
     }
 
     pub(super) fn declare(&self, topic: &Topic, options: TopicOptions) -> Result<Option<Reply>> {
-        self.decide(|parts, _, _| {
+        self.decide(|parts, now, effects| {
             let record = declaration(topic, &options);
-            if !parts.table.declare(topic, options)? {
+            if !parts.table.declare(now, topic, options, effects)? {
                 return Ok(None);
             }
             let key = key(DECLARED, &[&parts.declared.to_be_bytes()]);

@@ -88,6 +88,20 @@ pub struct Durable {
 }
 
 impl Durable {
+    /// What it guarantees.
+    pub const GUARANTEES: Guarantees = Guarantees {
+        durable: true,
+        atomic_step: true,
+        state: true,
+        dedup: Some(Duration::MAX),
+        priorities: true,
+        delays: true,
+        key_order: true,
+        first_in_first_out: true,
+        exact_capacity: true,
+        ..Guarantees::none("file")
+    };
+
     /// Opens this file, or makes it. It reads and checks the whole file, without holding up other tasks.
     ///
     /// # Errors
@@ -131,21 +145,13 @@ impl Durable {
 
 impl Broker for Durable {
     fn guarantees(&self) -> Guarantees {
-        Guarantees {
-            name: "file",
-            durable: true,
-            atomic_step: true,
-            state: true,
-            dedup: Some(Duration::MAX),
-            priorities: true,
-            delays: true,
-            key_order: true,
-            first_in_first_out: true,
-            exact_capacity: true,
-        }
+        Durable::GUARANTEES
     }
 
     fn declare<'a>(&'a self, topic: &'a Topic, options: TopicOptions) -> Answer<'a, ()> {
+        if let Err(error) = Durable::GUARANTEES.check(topic, &options) {
+            return Answer::now(Err(error));
+        }
         match self.open.get() {
             Some(open) => open.declare(topic, options),
             None => Answer::later(async move { self.ready().await?.declare(topic, options).await }),

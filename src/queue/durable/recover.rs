@@ -7,9 +7,15 @@ use super::{
     segment::Segment,
     shelf::{Lane, Shelf, Side},
 };
-use crate::base::{Error, Kind, Result, time::WallClock};
+use crate::base::{
+    Error, Kind, Result,
+    time::{self, WallClock},
+};
 use crate::disk::{Disk, Reader};
-use crate::queue::{Id, table::Table};
+use crate::queue::{
+    Id,
+    table::{Effects, Table},
+};
 use std::sync::Arc;
 
 /// Of an epoch and of a row's number the upper bits are the incarnation: each opening of the file counts anew, and
@@ -45,10 +51,14 @@ fn read(disk: &Disk, wall: &WallClock) -> Result<(Table, Shelf, u32, u32)> {
     let clock = disk.get(&key(CLOCK, &[]))?.map_or(Ok(0), |value| Reader::new(&value).u64())?;
     let clock = Clock::new(wall, clock);
     let (mut table, mut shelf, mut declared) = (Table::journaled(first), Shelf::new(clock, first, clean), 0);
+    let mut effects = Effects::default(); // nobody waits yet
     each(disk, DECLARED, |_, value| {
         let (topic, options) = read_declaration(value)?;
         declared += 1;
-        table.declare(&topic, options).map(drop).map_err(|_| corrupt("a topic was declared that cannot be"))
+        table
+            .declare(time::now(), &topic, options, &mut effects)
+            .map(drop)
+            .map_err(|_| corrupt("a topic was declared that cannot be"))
     })?;
     each(disk, COUNTS, |under, value| {
         let (topic, mut value) = (under.u32()?, Reader::new(value));
@@ -69,7 +79,7 @@ fn read(disk: &Disk, wall: &WallClock) -> Result<(Table, Shelf, u32, u32)> {
         shelf.recall(Segment::read_mark(Row::read(row)?, value)?);
         Ok(true)
     })?;
-    let now = clock.micros(crate::base::time::now());
+    let now = clock.micros(time::now());
     let subscriptions: Vec<u32> = table.subscriptions().map(|(at, ..)| at).collect();
     shelf.sides.resize_with(subscriptions.len(), Side::default);
     for (subscription, side) in subscriptions.into_iter().zip(&mut shelf.sides) {

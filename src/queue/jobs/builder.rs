@@ -1,6 +1,6 @@
 //! How a queue is opened: what it needs of its broker, and how its topics are declared.
 
-use super::{Inner, Queue, Schema};
+use super::{Inner, Queue, Schema, layout::Layout};
 use crate::base::{Error, Kind, Name, Result, Seed, time::WallClock};
 use crate::queue::{Bound, Broker, Codec, Guarantees, Json, Topic, TopicOptions, id::Ids};
 use futures::future::BoxFuture;
@@ -84,8 +84,13 @@ pub struct QueueBuilder<T, C = Json> {
     options: TopicOptions,
     schema: Schema<T>,
     seed: Option<Seed>,
+    levels: Option<(u8, Duration)>,
+    tenants: u16,
     codec: PhantomData<fn() -> C>,
 }
+
+/// More lines than this are refused: a worker looks into each.
+const LINES: usize = 256;
 
 /// The window of SQS's queues without duplicates.
 const DEDUP: Duration = Duration::from_secs(300);
@@ -101,6 +106,8 @@ impl<T: Send + Sync + 'static> QueueBuilder<T> {
             options,
             schema: Schema::default(),
             seed: None,
+            levels: None,
+            tenants: 1,
             codec: PhantomData,
         }
     }
@@ -113,7 +120,7 @@ impl<T: Send + Sync + 'static, C> QueueBuilder<T, C> {
         self
     }
 
-    /// Stores this many at most. Default 65,536.
+    /// Stores this many at most, in each of its lines where it has several. Default 65,536.
     pub fn capacity(mut self, items: usize) -> Self {
         self.options = self.options.capacity(items);
         self
@@ -148,8 +155,37 @@ impl<T: Send + Sync + 'static, C> QueueBuilder<T, C> {
 
     /// How values become bytes. Default: JSON.
     pub fn codec<D: Codec<T>>(self, _codec: D) -> QueueBuilder<T, D> {
-        let QueueBuilder { broker, name, needs, options, schema, seed, .. } = self;
-        QueueBuilder { broker, name, needs, options, schema, seed, codec: PhantomData }
+        let QueueBuilder { broker, name, needs, options, schema, seed, levels, tenants, .. } = self;
+        QueueBuilder { broker, name, needs, options, schema, seed, levels, tenants, codec: PhantomData }
+    }
+
+    /// Priorities with ageing: so many levels (a [priority](super::Job::priority) of 0 is the lowest, any beyond the highest
+    /// is the highest), and a wait of `step` lifts a job by one level. So nothing starves: a job is begun before those of a
+    /// higher level that were submitted more than `step` times their distance later, but for one job of each such level,
+    /// which a worker must have seen to know how young it is. With lines of [tenants](QueueBuilder::tenants), a level's turn
+    /// comes by its oldest job, and goes around its lines.
+    ///
+    /// On any broker, since a level is a topic of its own. Default: the broker's own priorities, where it has them, by which
+    /// a job waits for as long as there are jobs of a higher one.
+    ///
+    /// All processes must open the queue with the same levels. A change leaves jobs in topics where nobody looks.
+    pub fn levels(mut self, levels: u8, step: Duration) -> Self {
+        self.levels = Some((levels.max(1), step));
+        self
+    }
+
+    /// Fairness between [tenants](super::Job::tenant): their jobs are kept in so many lines, by the hash of the tenant, and
+    /// workers take from the lines by turns (deficit round robin over items), so that a tenant with a million jobs holds up
+    /// another by one turn and not by a million. On any broker, since a line is a topic of its own. Tenants that fall into
+    /// one line share its turn: have several times as many lines as tenants that are active at a time. Default 1: no
+    /// turns.
+    ///
+    /// Each line costs: a worker asks the broker line by line for what is there, and waits at all of them while nothing is.
+    ///
+    /// All processes must open the queue with as many lines. A change leaves jobs in topics where nobody looks.
+    pub fn tenants(mut self, lines: u16) -> Self {
+        self.tenants = lines.max(1);
+        self
     }
 
     /// What the ids of jobs without one come from. Default: the simulation's seed, else the system's: no two handles
@@ -163,26 +199,38 @@ impl<T: Send + Sync + 'static, C> QueueBuilder<T, C> {
     ///
     /// # Errors
     /// [`Kind::Unsupported`], naming the queue, the broker and what it lacks; [`Kind::Conflict`] where the queue is
-    /// declared otherwise; else the broker's.
+    /// declared otherwise; [`Kind::Invalid`] for more than 256 lines; else the broker's.
     pub async fn open(self) -> Result<Queue<T, C>> {
-        let QueueBuilder { broker, name, needs, options, schema, seed, .. } = self;
+        let QueueBuilder { broker, name, needs, options, schema, seed, levels, tenants, .. } = self;
+        let lines = usize::from(levels.map_or(1, |(levels, _)| levels)) * usize::from(tenants);
+        if lines > LINES {
+            let message = format!("levels times tenants are {lines} lines, at most {LINES} may be");
+            return Err(Error::new(Kind::Invalid, message).at(format!("queue {name}")));
+        }
         broker.guarantees().require(&needs).map_err(|error| error.at(format!("queue {name}")))?;
         let beside = |suffix: &str| Topic::new(format!("{name}.{suffix}"));
         let topic = Topic::new(&name);
         let workers = options.subscriptions.first().cloned().unwrap_or_else(|| Name::from(WORKERS));
-        broker.declare(&topic, options.subscription(&workers)).await?;
+        let (layout, options) = (Layout::new(&topic, levels, tenants), options.subscription(&workers));
+        for line in layout.topics() {
+            broker.declare(line, options.clone()).await?;
+        }
         let sweep = beside("sweep");
         broker.declare(&sweep, TopicOptions::new().subscription(WORKERS)).await?;
         let ids = Ids::new(&name, seed.unwrap_or_else(Seed::ambient).fork("queue"));
+        let workers = topic.subscription(workers);
         let inner = Inner {
             broker,
-            workers: topic.subscription(workers),
+            lines: layout.lines(&Arc::new(workers.clone())),
+            workers,
             dead: beside("dead"),
             quarantine: beside("quarantine"),
             sweep,
+            layout,
             topic,
             schema,
             wall: WallClock::ambient(),
+            dedup: options.dedup,
             ids,
         };
         Ok(Queue { inner: Arc::new(inner), codec: PhantomData })

@@ -1,7 +1,7 @@
 //! What is submitted: a value, and on which terms.
 
 use crate::base::{Name, time};
-use crate::queue::{Headers, Id};
+use crate::queue::{Headers, Id, Trace, consume::TENANT};
 use std::time::{Duration, SystemTime};
 
 /// What is submitted to a [`Queue`](crate::queue::Queue): a value, and on which terms. A plain value is one without any.
@@ -13,6 +13,7 @@ use std::time::{Duration, SystemTime};
 ///     .id("resize a.png") // twice under this id within the queue's dedup window is once
 ///     .priority(9)
 ///     .key("user 17") // in order with the others of this user
+///     .tenant("acme") // by turns with other tenants, where the queue is fair
 ///     .delay(Duration::from_secs(60))
 ///     .unique(Unique::key("a.png")); // not while another of this key is under way
 /// ```
@@ -88,6 +89,20 @@ impl<T> Job<T> {
     #[must_use]
     pub fn key(mut self, key: impl Into<Name>) -> Self {
         self.key = Some(key.into());
+        self
+    }
+
+    /// On behalf of this tenant: a [fair](crate::queue::QueueBuilder::tenants) queue works on those of each by turns, and a
+    /// [limit](crate::queue::Limit::per_tenant) may hold for each. It travels as the header `tenant`.
+    #[must_use]
+    pub fn tenant(self, tenant: impl Into<String>) -> Self {
+        self.header(TENANT, tenant)
+    }
+
+    /// As part of this trace. Default: that of the handler which submits it, if any: [`Trace::current`].
+    #[must_use]
+    pub fn trace(mut self, trace: Trace) -> Self {
+        trace.write(&mut self.headers);
         self
     }
 
@@ -173,4 +188,16 @@ impl Submitted {
     pub(super) fn new(id: Id, is_new: bool) -> Submitted {
         Submitted { id, is_new }
     }
+}
+
+/// What became of many jobs that were submitted together.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct SubmittedAll {
+    /// Their ids, in the order of the jobs.
+    pub ids: Vec<Id>,
+    /// How many of them were stored.
+    pub stored: u32,
+    /// How many had been seen before, and were not stored again.
+    pub duplicates: u32,
 }

@@ -2,6 +2,8 @@
 
 mod builder;
 mod job;
+mod layout;
+mod pause;
 mod rows;
 mod schema;
 mod submit;
@@ -11,17 +13,23 @@ mod worker;
 pub(in crate::queue) use rows::{Sweep, cancel_key, held, is_replaced, result_key};
 
 pub use builder::{Need, QueueBuilder};
-pub use job::{Job, Submitted, Taken, Unique};
+pub use job::{Job, Submitted, SubmittedAll, Taken, Unique};
 pub use schema::Schema;
 pub use submit::Submit;
 pub use task::{Task, Work};
 pub use worker::Worker;
 
-use super::{Broker, Id, Json, Progress, Subscription, Topic, TopicStats, id::Ids};
+use super::{
+    Broker, Id, Json, Progress, Subscription, Topic, TopicStats,
+    id::Ids,
+    lines::Lines,
+    scale::{Meter, Metrics},
+};
 use crate::base::{
     Backoff, Error, Kind, Name, Result,
     time::{self, WallClock},
 };
+use layout::Layout;
 use serde::de::DeserializeOwned;
 use std::{fmt, marker::PhantomData, sync::Arc, time::Duration};
 
@@ -29,10 +37,12 @@ use std::{fmt, marker::PhantomData, sync::Arc, time::Duration};
 /// done or given up.
 ///
 /// It is a topic with one subscription, `workers`, unless the [builder](Queue::builder) names others: each of them sees
-/// every job. Beside it stand `<name>.dead` for what was given up, `<name>.quarantine` for what crashes its workers, and
-/// `<name>.sweep`, by which rows of the broker's state go when their time is over.
+/// every job. [Levels](QueueBuilder::levels) and [tenants](QueueBuilder::tenants) make it several lines, each a topic of
+/// its own, `<name>.line-<level>-<line>`. Beside it stand `<name>.dead` for what was given up, `<name>.quarantine` for what
+/// crashes its workers, and `<name>.sweep`, by which rows of the broker's state go when their time is over.
 ///
-/// 1. [`submit`](Queue::submit) a value, or a [`Job`]: a value with a delay, a priority, a key, a unique key.
+/// 1. [`submit`](Queue::submit) a value, or a [`Job`]: a value with a delay, a priority, a key, a unique key; or
+///    [many](Queue::submit_many), or at the [ticks of a clock](Queue::cron).
 /// 2. [`worker`](Queue::worker): a closure or a service that works on one at a time, or on several.
 /// 3. Or by hand: [`Work::take`], then [`Task::complete`], [`Task::retry`] or [`Task::reject`].
 ///
@@ -72,8 +82,12 @@ struct Inner<T> {
     dead: Topic,
     quarantine: Topic,
     sweep: Topic,
+    layout: Layout,
+    /// What is taken by hand comes from these.
+    lines: Lines,
     schema: Schema<T>,
     wall: WallClock,
+    dedup: Option<Duration>,
     /// Of what is submitted without one.
     ids: Ids,
 }
@@ -114,12 +128,34 @@ impl<T, C> Queue<T, C> {
         &self.inner.workers
     }
 
+    pub(super) fn wall(&self) -> WallClock {
+        self.inner.wall
+    }
+
+    /// For how long it remembers ids.
+    pub(super) fn dedup(&self) -> Option<Duration> {
+        self.inner.dedup
+    }
+
     /// What it holds.
     ///
     /// # Errors
     /// Those of the broker.
     pub async fn inspect(&self) -> Result<TopicStats> {
-        self.inner.broker.inspect(&self.inner.topic).await
+        let mut sum = TopicStats::default();
+        for line in self.inner.layout.topics() {
+            sum = sum.and(self.inner.broker.inspect(line).await?);
+        }
+        Ok(sum)
+    }
+
+    /// What this meter has measured of the queue's workers, together with what the queue holds now.
+    ///
+    /// # Errors
+    /// Those of the broker.
+    pub async fn metrics(&self, meter: &Meter) -> Result<Metrics> {
+        meter.seen(&self.inspect().await?);
+        Ok(meter.read())
     }
 
     /// How far the job of this id is, as its handler said by [`Message::progress`](crate::queue::Message::progress).

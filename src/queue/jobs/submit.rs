@@ -1,11 +1,11 @@
 //! Submitting: one job or many, under unique keys or not.
 
 use super::{
-    Job, Queue, Submitted, Taken, Unique,
+    Job, Queue, Submitted, SubmittedAll, Taken, Unique,
     rows::{self, Claim, Sweep, unique_key},
 };
-use crate::base::{Error, Kind, Result};
-use crate::queue::{BrokerExt, Codec, Id, Payload, Publish, Receipt, Step};
+use crate::base::{Error, Few, Kind, Result};
+use crate::queue::{BrokerExt, Codec, Id, Payload, Publish, Receipt, Step, Trace, consume::TENANT};
 use futures::future::BoxFuture;
 
 /// Takes in jobs: what a client needs of a queue, and all it needs. A [`Queue`] is one; so is whatever stands before it, a
@@ -36,19 +36,16 @@ impl<T: Send + Sync + 'static, C: Codec<T>> Queue<T, C> {
     ///
     /// # Errors
     /// [`Kind::Overloaded`] at the bound of a queue that refuses; [`Kind::Conflict`] for a unique key that is
-    /// [refused](Taken::Refuse); [`Kind::Invalid`] for an id together with a unique key; [`Kind::Unsupported`], naming the broker, for what it cannot do; [`Kind::Invalid`] for a
-    /// value that the codec cannot express, where it must.
+    /// [refused](Taken::Refuse); [`Kind::Invalid`] for an id together with a unique key; [`Kind::Unsupported`], naming the
+    /// broker, for what it cannot do; [`Kind::Invalid`] for a value that the codec cannot express, where it must.
     pub async fn submit(&self, job: impl Into<Job<T>>) -> Result<Submitted> {
         let job = job.into();
         if job.id.is_some() && job.unique.is_some() {
             let message = "a job has an id or a unique key: of one whose id was seen of late the key would stay taken";
             return Err(Error::new(Kind::Invalid, message).at(format!("queue {}", self.inner.topic)));
         }
-        let id = job.id.unwrap_or_else(|| self.inner.ids.next());
-        let Job { value, priority, delay, key, mut headers, unique, .. } = job;
-        self.inner.schema.write::<C>(&mut headers);
-        let mut publish = Publish::new(&self.inner.topic, id, Payload::value(value, By::<C>::new()));
-        (publish.priority, publish.delay, publish.key, publish.headers) = (priority, delay, key, headers);
+        let (publish, unique) = self.publish_of(job);
+        let id = publish.id;
         match unique {
             Some(unique) => self.submit_unique(publish, unique).await,
             None => {
@@ -56,6 +53,48 @@ impl<T: Send + Sync + 'static, C: Codec<T>> Queue<T, C> {
                 Ok(Submitted::new(id, receipt.duplicates == 0))
             }
         }
+    }
+
+    fn publish_of(&self, job: Job<T>) -> (Publish, Option<Unique>) {
+        let id = job.id.unwrap_or_else(|| self.inner.ids.next());
+        let Job { value, priority, delay, key, mut headers, unique, .. } = job;
+        self.inner.schema.write::<C>(&mut headers);
+        if let Some(trace) = Trace::current() {
+            trace.begin(&mut headers);
+        }
+        let (topic, priority) = self.inner.layout.place(priority, headers.get(TENANT));
+        let mut publish = Publish::new(topic, id, Payload::value(value, By::<C>::new()));
+        (publish.priority, publish.delay, publish.key, publish.headers) = (priority, delay, key, headers);
+        (publish, unique)
+    }
+
+    /// The job under this id, to be published with something else.
+    pub(in crate::queue) fn publish_under(&self, id: Id, job: Job<T>) -> Publish {
+        self.publish_of(job.with_id(id)).0
+    }
+
+    /// Stores all of these jobs or none, each on its own terms and under its own id.
+    ///
+    /// **Cancel-safety**: dropped, whether they were stored is unknown; submit them again under the same ids.
+    ///
+    /// # Errors
+    /// Those of [`submit`](Queue::submit); [`Kind::Invalid`] where one has a unique key, which is weighed alone.
+    pub async fn submit_many(&self, jobs: impl IntoIterator<Item = Job<T>>) -> Result<SubmittedAll> {
+        let mut batches = Few::new();
+        for job in jobs {
+            let (publish, unique) = self.publish_of(job);
+            if let Some(unique) = unique {
+                let place = format!("queue {}, unique key {}", self.inner.topic, unique.key);
+                return Err(Error::new(Kind::Invalid, "a job with a unique key is submitted alone").at(place));
+            }
+            batches.push(publish);
+        }
+        let ids = batches.iter().map(|publish| publish.id).collect();
+        if batches.is_empty() {
+            return Ok(SubmittedAll::default());
+        }
+        let receipt = self.inner.broker.publish(batches).await?;
+        Ok(SubmittedAll { ids, stored: receipt.stored, duplicates: receipt.duplicates })
     }
 
     /// Stores all of these or none, as one batch under one id; each item has an id of its own, derived from it.

@@ -146,9 +146,16 @@ impl<T: Clone + Send + Sync + 'static, C: Codec<T>> Work<T> for Queue<T, C> {
         Box::pin(async move {
             let inner = &self.inner;
             let workers = Arc::new(inner.workers.clone());
-            let source = Message::source(inner.broker.clone(), workers.clone(), workers, want.hold);
+            let lines = &inner.lines;
+            let source =
+                |line: &Arc<_>| Message::source(inner.broker.clone(), Arc::clone(line), workers.clone(), want.hold);
+            let sources: Vec<_> = lines.all().iter().map(source).collect();
             loop {
-                let deliveries = inner.broker.lease(&inner.workers, want.chunk(1)).await?;
+                if !self.until_resumed(&want).await? {
+                    return Ok(Vec::new());
+                }
+                let (line, deliveries) = lines.lease(&*inner.broker, want.chunk(1)).await?;
+                let Some(source) = sources.get(line) else { return Ok(Vec::new()) };
                 let nothing = deliveries.is_empty();
                 let mut tasks = Vec::with_capacity(deliveries.len());
                 for delivery in deliveries {

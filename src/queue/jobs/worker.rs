@@ -1,6 +1,6 @@
 //! Workers of a queue: the pump `consume`, with values decoded and the queue's own rows kept.
 
-use super::{Inner, Queue, Task};
+use super::{Inner, Queue, Task, pause::paused_key};
 use crate::base::{BoxError, Error, Kind, Name, Result};
 use crate::queue::{Codec, Consume, Done, Message, Quarantine, consume};
 use futures::{
@@ -50,9 +50,12 @@ impl<T: Clone + Send + Sync + 'static, C: Codec<T>> Queue<T, C> {
     {
         let inner = &self.inner;
         let worker = Worker { service, queue: inner.clone(), codec: PhantomData };
-        let pump = consume(inner.broker.clone(), inner.topic.subscription(subscription), worker);
-        let rows = inner.broker.guarantees().keeps_rows().then(|| inner.sweep.clone());
-        pump.quarantine(Quarantine::new(&inner.quarantine).dead_letters(&inner.dead)).rows(rows)
+        let subscription = inner.topic.subscription(subscription);
+        let lines = inner.layout.lines(&Arc::new(subscription.clone()));
+        let pump = consume(inner.broker.clone(), subscription, worker).lines(lines);
+        let keeps = inner.broker.guarantees().keeps_rows();
+        let (sweep, paused) = (keeps.then(|| inner.sweep.clone()), keeps.then(|| paused_key(&inner.topic)));
+        pump.quarantine(Quarantine::new(&inner.quarantine).dead_letters(&inner.dead)).rows(sweep, paused)
     }
 }
 

@@ -4,7 +4,7 @@ use super::{Decision, Inputs, Meter, Policy, Scale, State};
 use crate::{
     base::{Result, time},
     pod::{Container, Context},
-    queue::{Broker, Subscription},
+    queue::{Broker, Subscription, Topic, TopicStats},
 };
 use futures::future::BoxFuture;
 use std::{fmt, future::Future, pin::pin, sync::Arc, time::Duration};
@@ -58,6 +58,8 @@ use tokio::sync::watch;
 pub struct Autoscaler {
     broker: Arc<dyn Broker>,
     subscription: Subscription,
+    /// What waits there: the subscription's topic, or all lines of its queue.
+    topics: Vec<Topic>,
     scale: Arc<dyn Scale>,
     policy: Policy,
     meter: Meter,
@@ -72,7 +74,14 @@ impl Autoscaler {
         let meter = scale.meter().unwrap_or_default();
         let (decisions, scale) = (Arc::new(watch::Sender::new(None)), Arc::new(scale));
         let every = Duration::from_secs(5);
-        Autoscaler { broker, subscription, scale, policy, meter, every, told: None, decisions }
+        let topics = vec![subscription.topic.clone()];
+        Autoscaler { broker, subscription, topics, scale, policy, meter, every, told: None, decisions }
+    }
+
+    /// What waits in all of these is its backlog.
+    pub(super) fn topics(mut self, topics: Vec<Topic>) -> Self {
+        self.topics = topics;
+        self
     }
 
     /// Reads this meter, to which the workers report; whoever publishes may report the arrivals to it.
@@ -131,7 +140,10 @@ impl Autoscaler {
     /// Looks, decides, sets.
     async fn step(&self, state: &mut State) -> Result {
         let place = || format!("autoscaler of {}", self.subscription);
-        let stats = self.broker.inspect(&self.subscription.topic).await.map_err(|error| error.at(place()))?;
+        let mut stats = TopicStats::default();
+        for topic in &self.topics {
+            stats = stats.and(self.broker.inspect(topic).await.map_err(|error| error.at(place()))?);
+        }
         self.meter.seen(&stats);
         let mut workers = self.scale.current().await.map_err(|error| error.at(place()))?;
         let metrics = self.meter.read();

@@ -1,7 +1,7 @@
 //! What happens in a queue and its workers, measured.
 
 use super::{
-    Measured,
+    Measured, Metrics,
     estimate::{Arrivals, Durations, Utilisation},
 };
 use crate::{
@@ -11,7 +11,6 @@ use crate::{
     },
     queue::TopicStats,
 };
-use serde::Serialize;
 use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
 
 /// Measures a queue and its workers; cheap to clone, clones share.
@@ -62,40 +61,6 @@ struct Book {
     looked: Option<(usize, u64, u64)>,
     /// Counted as arrived, and in truth only not settled yet.
     early: u64,
-}
-
-/// What a [`Meter`] has measured.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
-#[non_exhaustive]
-pub struct Metrics {
-    /// Items that could be worked on now, and are not.
-    pub depth: usize,
-    /// How long ago the oldest of them was published.
-    pub oldest: Option<Duration>,
-    /// Items that arrive, per second.
-    pub arrival_rate: f64,
-    /// The mean time between two arrivals; none while nothing arrives.
-    pub interarrival: Option<Duration>,
-    /// The squared coefficient of variation of that time: 0 for a beat, 1 at random, more in bursts.
-    pub arrival_variation: Option<f64>,
-    /// How long a worker takes over an item, on average, those under way included.
-    pub service_time: Option<Duration>,
-    /// The squared coefficient of variation of that time, of those that are over: 0 where all take as long.
-    pub service_variation: Option<f64>,
-    /// Workers that the arrivals keep busy: rate × service time.
-    pub load: f64,
-    /// The part of their time that the workers are busy.
-    pub utilisation: Option<f64>,
-    /// The workers that are known of.
-    pub workers: u32,
-    /// Items that are worked on now.
-    pub busy: u32,
-    /// Items that were worked on with success.
-    pub done: u64,
-    /// Items that were worked on in vain.
-    pub failed: u64,
-    /// Items whose work was given up: killed, or its lease was lost.
-    pub lost: u64,
 }
 
 impl Default for Meter {
@@ -284,105 +249,5 @@ impl Drop for Work {
 impl fmt::Debug for Work {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Work({})", self.number)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const SECOND: Duration = Duration::from_secs(1);
-
-    fn stored(stored: usize) -> TopicStats {
-        TopicStats { stored, ready: stored, ..TopicStats::default() }
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn arrivals_follow_from_what_is_stored_and_what_was_done() {
-        let meter = Meter::default();
-        meter.seen(&stored(500));
-        assert_eq!(meter.read().arrival_rate, 0.0, "a backlog is no rush");
-        let mut there = 500;
-        for _ in 0..40 {
-            for _ in 0..5 {
-                let work = meter.begin();
-                time::sleep(SECOND).await;
-                work.done();
-            }
-            there = there - 5 + 10; // five were settled, ten came
-            meter.seen(&stored(there));
-        }
-        let rate = meter.read().arrival_rate;
-        assert!((rate - 2.0).abs() < 0.1, "{rate}");
-        assert_eq!((meter.read().depth, meter.read().done), (700, 200));
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn an_item_that_is_settled_after_the_look_is_counted_once() {
-        let meter = Meter::default();
-        meter.seen(&stored(10));
-        for there in (0..10).rev() {
-            let work = meter.begin();
-            time::sleep(SECOND).await;
-            work.done();
-            meter.seen(&stored(there + 1)); // not settled yet
-            time::sleep(SECOND).await;
-            meter.seen(&stored(there));
-        }
-        assert!(meter.read().arrival_rate < 0.06, "{}", meter.read().arrival_rate);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn what_comes_back_arrives_again() {
-        let derived = Meter::default();
-        let reported = Meter::default();
-        derived.seen(&stored(1));
-        reported.arrived(1);
-        for _ in 0..60 {
-            for meter in [&derived, &reported] {
-                meter.begin().failed();
-            }
-            time::sleep(SECOND).await;
-            derived.seen(&stored(1));
-        }
-        for meter in [derived, reported] {
-            assert!((meter.read().arrival_rate - 1.0).abs() < 0.1, "{:?}", meter.read());
-            assert_eq!(meter.read().failed, 60);
-        }
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn what_others_settle_is_no_debt_for_ever() {
-        let meter = Meter::default();
-        meter.seen(&stored(100_000));
-        time::sleep(SECOND).await;
-        meter.seen(&stored(0)); // another subscription's, or other processes' workers
-        let mut there = 0;
-        for _ in 0..60 {
-            time::sleep(SECOND).await;
-            there += 3;
-            meter.seen(&stored(there));
-        }
-        assert!((meter.read().arrival_rate - 3.0).abs() < 0.2, "{}", meter.read().arrival_rate);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_given_up_item_says_nothing_of_how_long_one_takes() {
-        let meter = Meter::default();
-        let work = meter.begin();
-        time::sleep(100 * SECOND).await;
-        assert_eq!(meter.read().service_time, Some(100 * SECOND), "seen before it ends");
-        drop(work);
-        assert_eq!((meter.read().service_time, meter.read().lost, meter.read().busy), (None, 1, 0));
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn utilisation_counts_idle_workers() {
-        let meter = Meter::default();
-        meter.workers(4);
-        let work = meter.begin();
-        time::sleep(10 * SECOND).await;
-        assert_eq!(meter.read().utilisation, Some(0.25));
-        work.done();
     }
 }

@@ -2,28 +2,35 @@
 //!
 //! It may use what `queue` may. It refuses to know what a worker is: whoever implements [`Scale`] does.
 //!
-//! - [`Autoscaler`]: the loop: look, decide, set — start here
+//! - [`Consume::autoscale`](super::Consume::autoscale), [`Autoscaled`]: workers that do all of it by themselves — start here
+//! - [`Autoscaler`]: the loop: look, decide, set
 //! - [`Policy`], [`Inputs`], [`Decision`]: the decision, pure and explained
 //! - [`Scale`], [`Count`]: what can be told how many workers to have
 //! - [`Workers`]: a pool of consumers in this process, which is one
 //! - [`Meter`], [`Metrics`]: what is measured, and read
 
+mod autoscaled;
 mod autoscaler;
 mod decision;
 mod estimate;
 mod guard;
 mod measured;
 mod meter;
+#[cfg(test)]
+mod meter_tests;
+mod metrics;
 mod policy;
 mod pool;
 #[cfg(test)]
 mod tests;
 mod workers;
 
+pub use autoscaled::Autoscaled;
 pub use autoscaler::Autoscaler;
 pub use decision::{Decision, Inputs, Reason};
 pub use measured::Measured;
-pub use meter::{Meter, Metrics, Work};
+pub use meter::{Meter, Work};
+pub use metrics::Metrics;
 pub use policy::{Pace, Policy, State};
 pub use workers::Workers;
 

@@ -86,6 +86,13 @@ pub struct State {
     guard: Guard,
 }
 
+/// With the defaults.
+impl From<RangeInclusive<u32>> for Policy {
+    fn from(workers: RangeInclusive<u32>) -> Policy {
+        Policy::between(workers)
+    }
+}
+
 impl Policy {
     /// Between this many workers and that many; a maximum below the minimum counts as the minimum.
     pub fn between(workers: RangeInclusive<u32>) -> Policy {

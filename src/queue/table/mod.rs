@@ -23,7 +23,7 @@ use crate::base::{
 use bytes::Bytes;
 use dedup::Dedup;
 use lanes::Lanes;
-use std::{ops::Range, sync::Arc};
+use std::{collections::VecDeque, ops::Range, sync::Arc, time::Duration};
 use tokio::sync::{Notify, futures::OwnedNotified};
 
 /// Some items of a stored batch, with their history.
@@ -52,6 +52,9 @@ struct TopicState {
     wanted: usize,
     rejected: u64,
     dedup: Option<Dedup>,
+    /// The last batches, for subscriptions that come later, and how many items they have.
+    history: VecDeque<Arc<Batch>>,
+    kept: usize,
     room: Arc<Notify>,
     /// Those who wait for room are woken once this little is used.
     wake_at: Option<usize>,
@@ -89,7 +92,13 @@ pub(in crate::queue) struct Table {
 
 impl Table {
     /// Adds a topic, or the subscriptions that it does not have yet; whether that changes anything.
-    pub(in crate::queue) fn declare(&mut self, topic: &Topic, mut options: TopicOptions) -> Result<bool> {
+    pub(in crate::queue) fn declare(
+        &mut self,
+        now: Instant,
+        topic: &Topic,
+        mut options: TopicOptions,
+        effects: &mut Effects,
+    ) -> Result<bool> {
         let wanted = std::mem::take(&mut options.subscriptions);
         if options.dead_letters.as_ref() == Some(topic) {
             let message = "its dead letters cannot go to itself";
@@ -102,13 +111,13 @@ impl Table {
         let subscriptions = self.subscriptions.len();
         let mut changed = self.ensure(topic, options, false)?;
         for name in wanted {
-            self.subscribe(topic, name);
+            self.subscribe(now, topic, name, effects);
         }
         if let Some(dead) = dead {
             if !self.topic_places.contains_key(&dead) {
                 changed |= self.ensure(&dead, TopicOptions::new(), true)?;
             }
-            self.subscribe(&dead, Name::from(DEAD_LETTERS)); // whoever else reads them: they are kept
+            self.subscribe(now, &dead, Name::from(DEAD_LETTERS), effects); // whoever else reads them: they are kept
         }
         Ok(changed || self.subscriptions.len() > subscriptions)
     }
@@ -140,6 +149,8 @@ impl Table {
                     wanted: 0,
                     rejected: 0,
                     dedup,
+                    history: VecDeque::new(),
+                    kept: 0,
                     room: Arc::default(),
                     wake_at: None,
                 });
@@ -148,7 +159,7 @@ impl Table {
         Ok(true)
     }
 
-    fn subscribe(&mut self, topic: &Topic, name: Name) {
+    fn subscribe(&mut self, now: Instant, topic: &Topic, name: Name, effects: &mut Effects) {
         let subscription = topic.subscription(name);
         let Some(at) = self.topic_places.get(topic).copied() else { return };
         if self.subscription_places.contains_key(&subscription) {
@@ -156,10 +167,16 @@ impl Table {
         }
         let place = self.subscriptions.len() as u32;
         self.subscription_places.insert(subscription.clone(), place);
-        self.subscriptions.push(Lanes::new(subscription, at));
+        let mut lanes = Lanes::new(subscription, at);
         if let Some(topic) = self.topics.get_mut(at as usize) {
             topic.subscriptions.push(place);
+            topic.used += topic.kept;
+            for batch in &topic.history {
+                let (batch, range) = (batch.clone(), 0..batch.payload.len());
+                lanes.admit(now, Chunk { batch, range, attempts: Attempts::default() }, Duration::ZERO, effects);
+            }
         }
+        self.subscriptions.push(lanes);
     }
 
     pub(in crate::queue) fn topic(&mut self, topic: &Topic) -> Result<u32> {

@@ -77,6 +77,9 @@ impl Table {
         }
         let batch = Arc::new(Batch::new(publish, now));
         if fresh {
+            if let Some(topic) = self.topics.get_mut(at as usize).filter(|topic| topic.options.history > 0) {
+                topic.remember(&batch, effects);
+            }
             self.hand_out(now, at, batch, range, delay, effects)
         } else {
             effects.free(batch);
@@ -130,6 +133,19 @@ impl TopicState {
         let level = capacity.saturating_sub(wanted).min(capacity / 2);
         self.wake_at = Some(self.wake_at.map_or(level, |others| others.max(level)));
         Refused::Full(self.room.clone().notified_owned())
+    }
+
+    /// Keeps the batch for subscriptions that come later, and no more of the oldest than its history has room for.
+    fn remember(&mut self, batch: &Arc<Batch>, effects: &mut Effects) {
+        self.history.push_back(batch.clone());
+        self.kept += batch.payload.len() as usize;
+        while let Some(oldest) = self.history.front().map(|oldest| oldest.payload.len() as usize)
+            && self.kept - oldest >= self.options.history
+            && let Some(oldest_batch) = self.history.pop_front()
+        {
+            self.kept -= oldest;
+            effects.free(oldest_batch);
+        }
     }
 
     pub(super) fn give_up(&mut self, items: u32, effects: &mut Effects) {

@@ -100,8 +100,8 @@ impl World {
         let mut table = Table::default();
         let (topic, dead) = (Topic::new("in"), Topic::new("dead"));
         let options = TopicOptions::new().subscription("a").subscription("b").dead_letters(&dead).capacity(CAPACITY);
-        table.declare(&topic, options).unwrap();
-        table.declare(&dead, TopicOptions::new().capacity(usize::MAX)).unwrap();
+        table.declare(time::now(), &topic, options, &mut Effects::default()).unwrap();
+        table.declare(time::now(), &dead, TopicOptions::new().capacity(usize::MAX), &mut Effects::default()).unwrap();
         World {
             table,
             subscriptions: [topic.subscription("a"), topic.subscription("b")],

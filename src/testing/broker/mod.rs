@@ -34,7 +34,7 @@ pub use settlement::{
     steps_are_atomic,
 };
 pub use topics::{
-    declares_again, first_in_is_first_out, heeds_delays, heeds_priorities, keeps_the_order_of_keys,
+    declares_again, first_in_is_first_out, heeds_delays, heeds_priorities, keeps_a_history, keeps_the_order_of_keys,
     keeps_to_the_capacity, knows_duplicates, refuses_what_is_not_declared,
 };
 
@@ -51,7 +51,7 @@ const MOMENT: Duration = Duration::from_millis(200);
 /// # Errors
 /// Those of the broker, where it fails; a time-out, naming the promise, where it hangs.
 pub async fn all(broker: &dyn Broker) -> Result {
-    let promises: [(&str, BoxFuture<'_, Result>); 23] = [
+    let promises: [(&str, BoxFuture<'_, Result>); 24] = [
         ("keeps_until_settled", Box::pin(keeps_until_settled(broker))),
         ("every_subscription_sees_every_message", Box::pin(every_subscription_sees_every_message(broker))),
         ("workers_compete", Box::pin(workers_compete(broker))),
@@ -75,6 +75,7 @@ pub async fn all(broker: &dyn Broker) -> Result {
         ("keeps_the_order_of_keys", Box::pin(keeps_the_order_of_keys(broker))),
         ("first_in_is_first_out", Box::pin(first_in_is_first_out(broker))),
         ("knows_duplicates", Box::pin(knows_duplicates(broker))),
+        ("keeps_a_history", Box::pin(keeps_a_history(broker))),
     ];
     for (name, promise) in promises {
         // a promise that waits for ever is a broken one

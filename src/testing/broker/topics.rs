@@ -221,3 +221,27 @@ pub async fn knows_duplicates(broker: &dyn Broker) -> Result {
     assert_eq!(drain(broker, &subscription).await?, [1]);
     Ok(())
 }
+
+/// A subscription that comes late sees the last items first, as many as the topic keeps; or a history is refused.
+///
+/// # Errors
+/// Those of the broker.
+pub async fn keeps_a_history(broker: &dyn Broker) -> Result {
+    let topic = Topic::new("conformance.keeps_a_history");
+    let options = || TopicOptions::new().history(3);
+    if !broker.guarantees().history {
+        refused(broker.declare(&topic, options()).await, Kind::Unsupported, topic.as_str());
+        return Ok(());
+    }
+    broker.declare(&topic, options().subscription("one")).await?;
+    numbers(broker, &topic, 0..5).await?;
+    assert_eq!(drain(broker, &topic.subscription("one")).await?, [0, 1, 2, 3, 4]);
+    broker.declare(&topic, options().subscription("late")).await?;
+    broker.declare(&topic, options().subscription("late")).await?;
+    let late = topic.subscription("late");
+    assert_eq!(drain(broker, &late).await?, [2, 3, 4], "the last ones, once, though others are done with them");
+    numbers(broker, &topic, 5..6).await?;
+    assert_eq!(drain(broker, &late).await?, [5]);
+    assert_eq!(drain(broker, &topic.subscription("one")).await?, [5]);
+    Ok(())
+}
