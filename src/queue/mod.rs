@@ -10,6 +10,7 @@
 //! - [`Publish`], [`Payload`], [`Id`]: what is published; bytes or values by reference; ids that say where it came from
 //! - [`Delivery`], [`Lease`], [`Step`]: what a lease hands out, and all that is done with it at once
 //! - [`Memory`]: the broker in this process, which defines what the others do
+//! - `Nats`, with feature `nats`: the broker on NATS JetStream
 //! - [`Brokers`]: which broker a container gets, by configuration
 //! - [`consume`]: the pump: deliveries of a subscription to a [`tower::Service`]; [`Control`], [`Done`], [`Quarantine`]
 //! - [`Caller`], [`respond`]: request and reply over two topics, as a [`tower::Service`]
@@ -29,6 +30,8 @@ mod jobs;
 mod launcher;
 mod memory;
 mod message;
+#[cfg(feature = "nats")]
+mod nats;
 mod payload;
 mod progress;
 mod redrive;
@@ -40,7 +43,6 @@ mod step;
 mod table;
 mod topic;
 #[cfg(any(feature = "nats", feature = "amqp"))]
-#[allow(dead_code, reason = "what the brokers on servers are built of")]
 mod wire;
 
 #[cfg(feature = "http")]
@@ -56,6 +58,8 @@ pub use jobs::{Job, Need, Queue, QueueBuilder, Schema, Submit, Submitted, Taken,
 pub use launcher::{Launcher, PerItem, PodLauncher, launch};
 pub use memory::Memory;
 pub use message::{Attempts, Batch, Delivery, Headers, Lease, Publish};
+#[cfg(feature = "nats")]
+pub use nats::{Nats, NatsBuilder};
 pub use payload::Payload;
 pub use progress::Progress;
 pub use redrive::{Redrive, Redriven};

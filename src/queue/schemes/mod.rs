@@ -1,9 +1,14 @@
 //! The schemes of broker URLs, each made by its feature's file; without the feature, the error names it.
 
+#[allow(dead_code, reason = "each of them is for the builds without its feature")]
 mod absent;
 
-use absent::{amqp, durable, nats};
+#[cfg(not(feature = "nats"))]
+use absent::nats;
+use absent::{amqp, durable};
 
+#[cfg(feature = "nats")]
+use super::nats::open as nats;
 use super::{Broker, Memory};
 use crate::base::{Error, Kind, Result};
 use std::sync::Arc;
