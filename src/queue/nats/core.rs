@@ -1,7 +1,7 @@
 //! What all calls share: the connection, made at the first of them, and what is known of topics and subscriptions.
 
 use super::{
-    keeper, letters,
+    keeper,
     link::{Link, NO_CONSUMER, NO_STREAM, OTHERWISE, without_secret},
     names::Names,
     plan::{self, Declared},
@@ -17,11 +17,7 @@ use crate::base::{
 };
 use crate::queue::{DEAD_LETTERS, Subscription, Topic, TopicOptions};
 use serde_json::{Value, json};
-use std::{
-    collections::BTreeMap,
-    sync::{Arc, Weak},
-    time::Duration,
-};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use tokio::{
     sync::{Mutex, Notify, OnceCell},
     task::AbortHandle,
@@ -61,16 +57,16 @@ pub(super) struct Core {
     next: AtomicU64,
 }
 
-/// The connection, and the tasks that end with it.
+/// The connection, and what ends with it.
 struct Connected {
     link: Link,
     inbox: String,
-    tasks: [AbortHandle; 2],
+    keeper: AbortHandle,
 }
 
 impl Drop for Connected {
     fn drop(&mut self) {
-        self.tasks.iter().for_each(AbortHandle::abort);
+        self.keeper.abort();
     }
 }
 
@@ -102,9 +98,14 @@ impl Core {
         decided
     }
 
+    /// A number that was not given before.
+    pub(super) fn next(&self) -> u64 {
+        self.next.fetch_add(1, Ordering::Relaxed)
+    }
+
     /// A name that nobody else gives.
     pub(super) fn unique(&self) -> String {
-        format!("{:016x}.{}", self.nonce, self.next.fetch_add(1, Ordering::Relaxed))
+        format!("{:016x}.{}", self.nonce, self.next())
     }
 
     pub(super) fn names(&self) -> &Names {
@@ -135,17 +136,8 @@ impl Core {
         let link = Link::connect(&self.settings.url, self.settings.timeout, reconnected).await?;
         self.make_stream(&link, &plan::notes(self.names(), self.settings.replicas)).await?;
         let inbox = link.client.new_inbox();
-        let letters = link
-            .client
-            .subscribe(format!("{inbox}.*"))
-            .await
-            .map_err(|error| Error::new(Kind::Unavailable, "no inbox").because(error).at(link.at("JetStream")))?;
-        let core = || Weak::clone(&Arc::downgrade(self));
-        let tasks = [
-            tokio::spawn(letters::receive(core(), letters)).abort_handle(),
-            tokio::spawn(keeper::keep(core(), self.keeper.clone())).abort_handle(),
-        ];
-        Ok(Connected { link, inbox, tasks })
+        let keeper = tokio::spawn(keeper::keep(Arc::downgrade(self), self.keeper.clone())).abort_handle();
+        Ok(Connected { link, inbox, keeper })
     }
 
     /// What errors call this place.
@@ -156,6 +148,11 @@ impl Core {
     /// The stream, made unless it is there, and read back: it is what was asked for. Whether it was made.
     async fn make_stream(&self, link: &Link, asked: &Value) -> Result<bool> {
         let name = asked.get("name").and_then(Value::as_str).unwrap_or_default();
+        let made = self.try_stream(link, asked, name).await;
+        made.map_err(|error| error.at(link.at(format!("stream {name}"))))
+    }
+
+    async fn try_stream(&self, link: &Link, asked: &Value, name: &str) -> Result<bool> {
         let mut made = false;
         if let Err(refusal) = link.api(&format!("STREAM.INFO.{name}"), &Value::Null).await? {
             if refusal.code != NO_STREAM {
@@ -172,11 +169,11 @@ impl Core {
             None => Ok(made),
             Some(difference) if made => {
                 let message = format!("the server keeps the stream otherwise than asked: {difference}");
-                Err(Error::new(Kind::Unsupported, message).at(link.at(format!("stream {name}"))))
+                Err(Error::new(Kind::Unsupported, message))
             }
             Some(difference) => {
                 let message = format!("the stream is there, and not as seedpod needs it: {difference}");
-                Err(Error::new(Kind::Conflict, message).at(link.at(format!("stream {name}"))))
+                Err(Error::new(Kind::Conflict, message))
             }
         }
     }
@@ -223,7 +220,7 @@ impl Core {
             None => {}
         }
         self.topics.lock().remove(topic);
-        if self.make_stream(link, &asked).await.map_err(|error| error.at(self.at(format!("topic {topic}"))))? {
+        if self.make_stream(link, &asked).await? {
             // its messages are counted from 1 again: notes on an earlier stream of that name are not about them
             let old = json!({ "filter": self.names().notes_on(topic.name()) });
             link.must(&format!("STREAM.PURGE.{}", self.names().notes()), &old).await?;

@@ -2,6 +2,7 @@
 
 use super::{
     core::Core,
+    letters::Lane,
     link::Link,
     plan,
     table::{Table, Taken},
@@ -185,12 +186,17 @@ struct Pulling<'a> {
 
 impl<'a> Pulling<'a> {
     async fn send(core: &'a Arc<Core>, link: &Link, at: usize, count: u32, wait: Option<Duration>) -> Result<Self> {
-        let inbox = core.inbox().await?;
+        let lane = match core.decide(Table::free_lane) {
+            Some(lane) => lane,
+            None => Lane::open(core, format!("{}.{}", core.inbox().await?, core.next())).await?,
+        };
         let now = time::now();
         let ends = now + wait.unwrap_or_default() + WATCHDOG;
-        let (number, changed, names) = core.decide(|table| {
+        let (number, changed, reply, names) = core.decide(|table| {
             let (number, changed) = table.pull(now, at, count, ends);
-            (number, changed, table.station(at).map(|station| (station.stream.clone(), station.consumer.clone())))
+            let reply = table.assign(number, lane);
+            let names = table.station(at).map(|station| (station.stream.clone(), station.consumer.clone()));
+            (number, changed, reply, names)
         });
         let pull = Pulling { core, number, count, at, changed, ends, doubted: AtomicBool::new(false) };
         let (stream, consumer) = names.unwrap_or_default();
@@ -199,7 +205,7 @@ impl<'a> Pulling<'a> {
             Some(wait) => format!(r#"{{"batch":{count},"expires":{}}}"#, plan::nanos(wait)),
             None => format!(r#"{{"batch":{count},"no_wait":true}}"#),
         };
-        let sent = link.client.publish_with_reply(subject, format!("{inbox}.{number}"), body.into()).await;
+        let sent = link.client.publish_with_reply(subject, reply, body.into()).await;
         sent.map_err(|error| Error::new(Kind::Unavailable, "the connection failed").because(error).at(pull.place()))?;
         Ok(pull)
     }

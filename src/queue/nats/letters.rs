@@ -7,7 +7,8 @@ use super::{
     table::Held,
 };
 use crate::base::{
-    Result,
+    Error, Kind, Result,
+    sync::atomic::{AtomicU64, Ordering},
     time::{self, Instant, after as later},
 };
 use crate::queue::{Attempts, Batch, Id, Publish, Subscription, wire};
@@ -17,15 +18,48 @@ use std::{
     sync::{Arc, Weak},
     time::{Duration, UNIX_EPOCH},
 };
+use tokio::task::AbortHandle;
 
 /// What is due within this is kept here until then, rather than sent back.
 const SOON: Duration = Duration::from_millis(100);
 
+/// A subscription for what comes of one pull request at a time: of a message that comes, the server does not say for
+/// which request it is.
+pub(super) struct Lane {
+    inbox: String,
+    serves: Arc<AtomicU64>,
+    task: AbortHandle,
+}
+
+impl Lane {
+    /// A lane whose answers come to this inbox, which is its own.
+    pub(super) async fn open(core: &Arc<Core>, inbox: String) -> Result<Lane> {
+        let subscribed = core.link().await?.client.subscribe(format!("{inbox}.*")).await;
+        let letters = subscribed
+            .map_err(|error| Error::new(Kind::Unavailable, "no inbox").because(error).at(core.at("JetStream")))?;
+        let serves = Arc::<AtomicU64>::default();
+        let task = tokio::spawn(receive(Arc::downgrade(core), letters, serves.clone())).abort_handle();
+        Ok(Lane { inbox, serves, task })
+    }
+
+    /// It is for this request from now on; where the server is to answer.
+    pub(super) fn serve(&self, pull: u64) -> String {
+        self.serves.store(pull, Ordering::Relaxed);
+        format!("{}.{pull}", self.inbox)
+    }
+}
+
+impl Drop for Lane {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
 /// Takes in all that comes, until the broker is gone.
-pub(super) async fn receive(core: Weak<Core>, mut letters: Subscriber) {
+async fn receive(core: Weak<Core>, mut letters: Subscriber, serves: Arc<AtomicU64>) {
     while let Some(letter) = letters.next().await {
         let Some(core) = core.upgrade() else { return };
-        core.receive(letter);
+        core.receive(serves.load(Ordering::Relaxed), letter);
     }
 }
 
@@ -58,14 +92,15 @@ impl Delivery {
 }
 
 impl Core {
-    fn receive(self: &Arc<Self>, letter: Message) {
-        let Some(pull) = letter.subject.rsplit('.').next().and_then(|number| number.parse().ok()) else { return };
+    fn receive(self: &Arc<Self>, pull: u64, letter: Message) {
         let now = time::now();
         let delivery = letter.reply.as_ref().and_then(|reply| Delivery::read(reply));
         let (Some(delivery), Some(reply)) = (delivery, letter.reply.clone()) else {
+            // the end of a request does say whose it is
+            let Some(pull) = letter.subject.rsplit('.').next().and_then(|number| number.parse().ok()) else { return };
             self.decide(|table| {
                 if let Some(pulling) = table.pulling(pull) {
-                    pulling.over = true;
+                    (pulling.over, pulling.ended) = (true, true);
                     pulling.trouble = trouble(&letter);
                 }
                 table.tell(pull);
@@ -76,6 +111,7 @@ impl Core {
             let pulling = table.pulling(pull)?;
             pulling.left = pulling.left.saturating_sub(1);
             pulling.over |= pulling.left == 0;
+            pulling.ended |= pulling.left == 0;
             pulling.arriving += 1;
             let (at, asked) = (pulling.station, pulling.asked);
             let station = table.stations.get_mut(at)?;

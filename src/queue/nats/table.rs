@@ -1,6 +1,9 @@
 //! What this client holds of each subscription, decided under one lock: it takes `now`, never waits and asks nobody.
 
-use super::parts::{Back, Part, Parts, State};
+use super::{
+    letters::Lane,
+    parts::{Back, Part, Parts, State},
+};
 use crate::base::{
     Error, Kind, Result,
     hash::Map,
@@ -21,6 +24,8 @@ use tokio::sync::{Mutex, Notify};
 pub(super) const LINGER: Duration = Duration::from_secs(1);
 /// How many messages that went back are remembered, for the statistics.
 const RETURNED_MAX: usize = 65_536;
+/// How many lanes are kept for later.
+const LANES_MAX: usize = 64;
 
 /// A message that the server has given to this client.
 pub(super) struct Held {
@@ -75,6 +80,10 @@ pub(super) struct Pull {
     /// Messages that have come, and whose note is being read.
     pub(super) arriving: u32,
     pub(super) over: bool,
+    /// Whether the server has said that nothing more comes, or all has come.
+    pub(super) ended: bool,
+    /// Where what comes of it comes in.
+    lane: Option<Lane>,
     /// What the server said of it that was not the usual end.
     pub(super) trouble: Option<String>,
     /// Nobody waits for it.
@@ -120,6 +129,8 @@ pub(super) struct Table {
     places: BTreeMap<Subscription, usize>,
     pulls: Map<u64, Pull>,
     next_pull: u64,
+    /// Where nothing comes in at the moment.
+    lanes: Vec<Lane>,
     epoch: u64,
     alarms: BTreeSet<(Instant, usize, usize, Alarm)>,
     /// Until when nobody looks at the alarms.
@@ -186,12 +197,36 @@ impl Table {
             left: count,
             arriving: 0,
             over: false,
+            ended: false,
+            lane: None,
             trouble: None,
             abandoned: false,
             changed: changed.clone(),
         };
         self.pulls.insert(self.next_pull, pull);
         (self.next_pull, changed)
+    }
+
+    /// A lane that is free.
+    pub(super) fn free_lane(&mut self) -> Option<Lane> {
+        self.lanes.pop()
+    }
+
+    /// What comes of the request comes in on this lane; where the server is to answer.
+    pub(super) fn assign(&mut self, number: u64, lane: Lane) -> String {
+        let reply = lane.serve(number);
+        if let Some(pull) = self.pulls.get_mut(&number) {
+            pull.lane = Some(lane);
+        }
+        reply
+    }
+
+    /// The request is forgotten. Its lane is free, where nothing can come in on it any more.
+    fn retire(&mut self, number: u64) {
+        let Some(mut pull) = self.pulls.remove(&number) else { return };
+        if pull.ended && self.lanes.len() < LANES_MAX {
+            self.lanes.extend(pull.lane.take());
+        }
     }
 
     pub(super) fn pulling(&mut self, number: u64) -> Option<&mut Pull> {
@@ -211,12 +246,13 @@ impl Table {
     /// Nobody waits for it any more.
     pub(super) fn abandon(&mut self, number: u64) {
         if self.is_over(number) {
-            if let Some(pull) = self.pulls.remove(&number)
+            if let Some(pull) = self.pulls.get(&number)
                 && let Some(station) = self.stations.get(pull.station)
                 && station.has_ready()
             {
                 station.spare.notify_one(); // what came of it is for another
             }
+            self.retire(number);
         } else if let Some(pull) = self.pulls.get_mut(&number) {
             pull.abandoned = true;
         }
@@ -231,7 +267,7 @@ impl Table {
                 station.spare.notify_one();
             }
             if pull.over && pull.arriving == 0 {
-                self.pulls.remove(&number);
+                self.retire(number);
             }
         }
     }
