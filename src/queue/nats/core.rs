@@ -8,15 +8,15 @@ use super::{
     table::Table,
 };
 use crate::base::{
-    Error, Kind, Name, Result, Seed,
+    Error, Kind, Result, Seed,
     sync::{
         Lock,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::WallClock,
 };
-use crate::queue::{DEAD_LETTERS, Subscription, Topic, TopicOptions};
-use serde_json::{Value, json};
+use crate::queue::{Subscription, Topic};
+use serde_json::Value;
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use tokio::{
     sync::{Mutex, Notify, OnceCell},
@@ -45,7 +45,7 @@ pub(super) struct Core {
     pub(super) settings: Settings,
     link: OnceCell<Connected>,
     bucket: OnceCell<()>,
-    topics: Lock<BTreeMap<Topic, Arc<Known>>>,
+    pub(super) topics: Lock<BTreeMap<Topic, Arc<Known>>>,
     table: Lock<Table>,
     /// One subscription is opened, or made to wait longer, at a time.
     pub(super) opening: Mutex<()>,
@@ -146,7 +146,7 @@ impl Core {
     }
 
     /// The stream, made unless it is there, and read back: it is what was asked for. Whether it was made.
-    async fn make_stream(&self, link: &Link, asked: &Value) -> Result<bool> {
+    pub(super) async fn make_stream(&self, link: &Link, asked: &Value) -> Result<bool> {
         let name = asked.get("name").and_then(Value::as_str).unwrap_or_default();
         let made = self.try_stream(link, asked, name).await;
         made.map_err(|error| error.at(link.at(format!("stream {name}"))))
@@ -187,49 +187,8 @@ impl Core {
         self.bucket.get_or_try_init(make).await.map(drop)
     }
 
-    pub(super) async fn declare(self: &Arc<Self>, topic: &Topic, options: TopicOptions) -> Result {
-        let declared = Declared::of(topic, &options, false, self.settings.history)?;
-        self.declare_topic(topic, declared).await?;
-        for subscription in &options.subscriptions {
-            self.subscribe(topic, subscription).await?;
-        }
-        if let Some(dead) = &options.dead_letters {
-            if self.look_up(dead).await?.is_none() {
-                let implied = Declared::of(dead, &TopicOptions::new(), true, self.settings.history)?;
-                self.declare_topic(dead, implied).await?;
-            }
-            self.subscribe(dead, &Name::from(DEAD_LETTERS)).await?;
-        }
-        Ok(())
-    }
-
-    async fn declare_topic(self: &Arc<Self>, topic: &Topic, declared: Declared) -> Result {
-        let link = self.link().await?;
-        let asked = declared.stream(self.names(), topic.name(), self.settings.replicas);
-        match self.look_up(topic).await? {
-            Some(there) if there.declared.agrees(&declared) && (declared.implied || !there.declared.implied) => {
-                return Ok(());
-            }
-            Some(there) if there.declared.implied => {
-                link.must(&format!("STREAM.UPDATE.{}", self.names().stream(topic.name())), &asked).await?;
-            }
-            Some(there) => {
-                let message = format!("it is declared as {:?}, not as {declared:?}", there.declared);
-                return Err(Error::new(Kind::Conflict, message).at(self.at(format!("topic {topic}"))));
-            }
-            None => {}
-        }
-        self.topics.lock().remove(topic);
-        if self.make_stream(link, &asked).await? {
-            // its messages are counted from 1 again: notes on an earlier stream of that name are not about them
-            let old = json!({ "filter": self.names().notes_on(topic.name()) });
-            link.must(&format!("STREAM.PURGE.{}", self.names().notes()), &old).await?;
-        }
-        self.look_up(topic).await.map(drop)
-    }
-
     /// The topic, if it is there.
-    async fn look_up(self: &Arc<Self>, topic: &Topic) -> Result<Option<Arc<Known>>> {
+    pub(super) async fn look_up(self: &Arc<Self>, topic: &Topic) -> Result<Option<Arc<Known>>> {
         if let Some(known) = self.topics.lock().get(topic) {
             return Ok(Some(known.clone()));
         }
@@ -271,37 +230,6 @@ impl Core {
             known.subscribed.store(again, Ordering::Relaxed);
         }
         Ok(known.subscribed.load(Ordering::Relaxed))
-    }
-
-    async fn subscribe(self: &Arc<Self>, topic: &Topic, name: &Name) -> Result {
-        let subscription = Subscription::new(topic, name);
-        if self.find(&subscription).await?.is_none() {
-            let wait = plan::wait_for(Duration::from_secs(30));
-            self.make_consumer(&subscription, wait).await?;
-        }
-        self.known(topic).await?.subscribed.store(true, Ordering::Relaxed);
-        Ok(())
-    }
-
-    /// The consumer is there, waits this long, and is read back.
-    async fn make_consumer(self: &Arc<Self>, subscription: &Subscription, wait: Duration) -> Result {
-        let (link, names) = (self.link().await?, self.names());
-        let (stream, name) = (names.stream(subscription.topic.name()), names.consumer(&subscription.name));
-        let history = self.known(&subscription.topic).await?.declared.has_history();
-        let asked = plan::consumer(&name, wait, history);
-        let place = || self.at(format!("subscription {subscription}"));
-        let call = format!("CONSUMER.DURABLE.CREATE.{stream}.{name}");
-        let question = json!({ "stream_name": stream, "config": asked });
-        let made = link.api(&call, &question).await.map_err(|error| error.at(place()))?;
-        made.map_err(|refusal| link.failed("CONSUMER.CREATE", &refusal).at(place()))?;
-        let has = link.must(&format!("CONSUMER.INFO.{stream}.{name}"), &Value::Null).await?;
-        match plan::differs(&asked, has.get("config").unwrap_or(&Value::Null)) {
-            None => Ok(()),
-            Some(difference) => {
-                let message = format!("the server keeps the consumer otherwise than asked: {difference}");
-                Err(Error::new(Kind::Unsupported, message).at(place()))
-            }
-        }
     }
 
     /// How the server keeps the consumer of this subscription, if it is there.

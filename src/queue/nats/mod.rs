@@ -1,6 +1,7 @@
 //! The broker on NATS JetStream: topics are streams, subscriptions are durable pull consumers.
 
 mod core;
+mod declare;
 mod keeper;
 mod lease;
 mod letters;

@@ -1,6 +1,6 @@
 //! The schemes of broker URLs, each made by its feature's file; without the feature, the error names it.
 
-#[allow(dead_code, reason = "each of them is for the builds without its feature")]
+#[cfg_attr(feature = "nats", expect(dead_code, reason = "with the feature of a broker, nobody asks for its error"))]
 mod absent;
 
 #[cfg(not(feature = "nats"))]
