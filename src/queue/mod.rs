@@ -16,6 +16,7 @@
 //! - [`Memory`]: the broker in this process, which defines what the others do
 //! - `Durable`, with feature `durable`: the broker on disk, in one file
 //! - `Amqp`, with feature `amqp`: the broker on RabbitMQ
+//! - `Nats`, with feature `nats`: the broker on NATS JetStream
 //! - [`Brokers`]: which broker a container gets, by configuration
 //! - [`consume`]: the pump: deliveries of a subscription to a [`tower::Service`]; [`Control`], [`Done`], [`Quarantine`]
 //! - [`Caller`], [`respond`]: request and reply over two topics, as a [`tower::Service`]
@@ -49,6 +50,8 @@ mod limit;
 mod lines;
 mod memory;
 mod message;
+#[cfg(feature = "nats")]
+mod nats;
 mod payload;
 mod progress;
 mod redrive;
@@ -61,7 +64,6 @@ mod table;
 mod topic;
 mod trace;
 #[cfg(any(feature = "nats", feature = "amqp"))]
-#[allow(dead_code, reason = "what the brokers on servers are built of")]
 mod wire;
 
 #[cfg(feature = "http")]
@@ -86,6 +88,8 @@ pub use launcher::{Launcher, PerItem, PodLauncher, launch};
 pub use limit::Limit;
 pub use memory::Memory;
 pub use message::{Attempts, Batch, Delivery, Headers, Lease, Publish};
+#[cfg(feature = "nats")]
+pub use nats::{Nats, NatsBuilder};
 pub use payload::Payload;
 pub use progress::Progress;
 pub use redrive::{Redrive, Redriven};

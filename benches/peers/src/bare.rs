@@ -4,6 +4,7 @@ pub mod channel;
 pub mod connections;
 pub mod disk;
 pub mod http;
+pub mod jetstream;
 pub mod p2c;
 pub mod round_trip;
 pub mod slots;

@@ -104,9 +104,10 @@ impl Amqp {
         durable: true,
         delays: true,
         emulated: &[
+            ("at least once, leases, fencing", "a lease ends with its channel"),
             ("delays", "a ladder of queues that let go after a time"),
             ("ids remembered", "RabbitMQ remembers none"),
-            ("exact capacity", "publishers that are under way at the bound get in"),
+            ("exact capacity", "publishers under way at the bound get in"),
         ],
         ..Guarantees::none("amqp")
     };

@@ -6,10 +6,13 @@ mod absent;
 use super::amqp::open as amqp;
 #[cfg(feature = "durable")]
 use super::durable::durable;
+#[cfg(feature = "nats")]
+use super::nats::open as nats;
 #[cfg(not(feature = "amqp"))]
 use absent::amqp;
 #[cfg(not(feature = "durable"))]
 use absent::durable;
+#[cfg(not(feature = "nats"))]
 use absent::nats;
 
 use super::{Broker, Memory};

@@ -34,8 +34,8 @@ pub use settlement::{
     steps_are_atomic,
 };
 pub use topics::{
-    declares_again, first_in_is_first_out, heeds_delays, heeds_priorities, keeps_a_history, keeps_the_order_of_keys,
-    keeps_to_the_capacity, knows_duplicates, refuses_what_is_not_declared,
+    bounds_every_topic, declares_again, first_in_is_first_out, heeds_delays, heeds_priorities, keeps_a_history,
+    keeps_the_order_of_keys, keeps_to_the_capacity, knows_duplicates, refuses_what_is_not_declared,
 };
 
 use crate::base::{Deadline, Error, Kind, Result};
@@ -51,7 +51,7 @@ const MOMENT: Duration = Duration::from_millis(200);
 /// # Errors
 /// Those of the broker, where it fails; a time-out, naming the promise, where it hangs.
 pub async fn all(broker: &dyn Broker) -> Result {
-    let promises: [(&str, BoxFuture<'_, Result>); 24] = [
+    let promises: [(&str, BoxFuture<'_, Result>); 25] = [
         ("keeps_until_settled", Box::pin(keeps_until_settled(broker))),
         ("every_subscription_sees_every_message", Box::pin(every_subscription_sees_every_message(broker))),
         ("workers_compete", Box::pin(workers_compete(broker))),
@@ -68,6 +68,7 @@ pub async fn all(broker: &dyn Broker) -> Result {
         ("waits_and_is_woken", Box::pin(waits_and_is_woken(broker))),
         ("dropped_leases_lose_nothing", Box::pin(dropped_leases_lose_nothing(broker))),
         ("keeps_to_the_capacity", Box::pin(keeps_to_the_capacity(broker))),
+        ("bounds_every_topic", Box::pin(bounds_every_topic(broker))),
         ("steps_are_atomic", Box::pin(steps_are_atomic(broker))),
         ("keeps_state", Box::pin(keeps_state(broker))),
         ("heeds_priorities", Box::pin(heeds_priorities(broker))),

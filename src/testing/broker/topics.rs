@@ -88,6 +88,33 @@ pub async fn keeps_to_the_capacity(broker: &dyn Broker) -> Result {
     Ok(())
 }
 
+/// However a broker counts, a topic is not without a bound: a publisher is refused in the end, and nothing of what was
+/// taken is lost; settling makes room.
+///
+/// # Errors
+/// Those of the broker, where it fails.
+pub async fn bounds_every_topic(broker: &dyn Broker) -> Result {
+    let refusing = TopicOptions::new().capacity(8).bound(Bound::Refuse);
+    let (topic, subscription) = declared(broker, "bounded", refusing).await?;
+    let mut taken = Vec::new();
+    for number in 0..1000_u32 {
+        match broker.send(Publish::json(&topic, Id::of(number.to_string()), number)).await {
+            Ok(_) => taken.push(number),
+            error => {
+                refused(error, Kind::Overloaded, "conformance.bounded");
+                break;
+            }
+        }
+    }
+    assert!((8..1000).contains(&taken.len()), "a topic for 8 took {}", taken.len());
+    let mut drained = drain(broker, &subscription).await?;
+    drained.sort_unstable();
+    assert_eq!(drained, taken);
+    broker.send(Publish::json(&topic, Id::of("again"), 7)).await?;
+    assert_eq!(drain(broker, &subscription).await?, [7]);
+    Ok(())
+}
+
 /// The higher priority comes first, whatever came first.
 ///
 /// # Errors
