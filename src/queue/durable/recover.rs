@@ -5,7 +5,8 @@ use super::{
     clock::Clock,
     rows::{ABOUT, CHAIN, CLOCK, COUNTS, DECLARED, Head, MARK, Row, SEEN, corrupt, key},
     segment::Segment,
-    shelf::{Lane, Shelf, Side},
+    shelf::Shelf,
+    side::{Lane, Side},
 };
 use crate::base::{Error, Kind, Result, time::WallClock};
 use crate::disk::{Disk, Reader};
