@@ -45,7 +45,7 @@ pub(super) struct Parts {
 pub(super) struct Books {
     pub(super) disk: Arc<Disk>,
     parts: Lock<Parts>,
-    incarnation: u32,
+    pub(super) incarnation: u32,
     clock: Clock,
 }
 

@@ -120,10 +120,7 @@ impl Shelf {
         let entry = self.segments.vacant_entry();
         let (head, chunks) = read_segment(body, entry.key() as u32, &self.clock)?;
         let segment = match self.marks.remove(&row) {
-            Some(mut segment) if segment.has(head.items) => {
-                segment.charge(self.clean);
-                segment
-            }
+            Some(segment) if segment.has(head.items) => segment,
             Some(_) => return Err(corrupt("a mark is of another segment")),
             None => {
                 let mut segment = Segment::new(row, head.items);

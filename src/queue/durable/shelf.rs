@@ -36,7 +36,7 @@ pub(super) struct Shelf {
     at: u64,
     /// All rows up to this number are on the disk.
     pub(super) committed: u64,
-    pub(super) clean: bool,
+    clean: bool,
     suspects: usize,
     trial: usize,
     pub(super) clock: Clock,
@@ -67,10 +67,16 @@ impl Shelf {
         self.suspects > 0 || self.trial > 0
     }
 
-    /// A segment that was in work when the broker was opened.
-    pub(super) fn recall(&mut self, segment: Segment) {
-        self.suspects += segment.unsettled() as usize;
+    /// A segment that was in work when the broker was last open: what was handed out of it is charged, which is to be
+    /// written.
+    pub(super) fn recall(&mut self, mut segment: Segment) -> Option<Write> {
+        let charged = segment.charge(self.clean);
+        if !self.clean {
+            self.suspects += charged as usize;
+        }
+        let mark = (charged > 0).then(|| Write { key: segment.row.mark(), value: Some(segment.write_mark()) });
         self.marks.insert(segment.row, segment);
+        mark
     }
 
     pub(super) fn side(&mut self, subscription: u32) -> &mut Side {
