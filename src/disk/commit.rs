@@ -1,6 +1,6 @@
 //! The commit loop: on a thread of its own, or in a simulation as a task.
 
-pub(crate) use super::rhythm::Waiting;
+pub(crate) use super::rhythm::{Answered, Waiting};
 use super::{
     Disk, Write,
     rhythm::{Next, Rhythm},
@@ -32,9 +32,8 @@ pub(crate) trait Group: Send + Sync + 'static {
     /// Takes all of it; at the end also what says that it was an orderly one.
     fn collect(&self, last: bool) -> Vec<Write>;
 
-    /// It is on the disk, or nothing more ever will be. Answers those who waited; how many may come next: those, and
-    /// those that came meanwhile, counted before anyone is answered.
-    fn committed(&self, outcome: Result) -> usize;
+    /// It is on the disk, or nothing more ever will be. Answers those who waited.
+    fn committed(&self, outcome: Result) -> Answered;
 }
 
 /// Wakes the loop, when enough calls have come.
@@ -82,7 +81,11 @@ impl<G: Group> Running<G> {
                 Err(error) => return drop(opened.send(Err(error))),
             };
             if opened.send(Ok((disk.clone(), group.clone()))).is_ok() {
-                on_thread(&disk, &*group, &theirs);
+                let ran = catch_unwind(AssertUnwindSafe(|| on_thread(&disk, &*group, &theirs)));
+                if ran.is_err() {
+                    // nobody is left to answer: say so, rather than let them wait
+                    group.committed(Err(disk.give_up(Error::new(Kind::Panicked, "the commit thread panicked"))));
+                }
             } else {
                 disk.close(); // nobody waits for it any more
             }
@@ -133,8 +136,7 @@ fn commit<G: Group>(disk: &Disk, group: &G, rhythm: &mut Rhythm, last: bool) -> 
     let outcome = outcome.unwrap_or_else(panicked);
     let well = outcome.is_ok();
     let ended = time::now();
-    let expected = group.committed(outcome);
-    rhythm.committed(began, ended, expected);
+    rhythm.committed(began, ended, group.committed(outcome));
     well
 }
 

@@ -22,7 +22,7 @@ mod record;
 mod rhythm;
 mod storage;
 
-pub(crate) use commit::{Group, Running, Waiting};
+pub(crate) use commit::{Answered, Group, Running, Waiting};
 pub(crate) use engine::{Disk, Write};
 pub(crate) use record::{Key, Reader, Writer};
 pub(crate) use storage::Source;

@@ -6,6 +6,11 @@ use std::time::Duration;
 /// What nobody waits for is on the disk after this long at the latest.
 const UNSAID: Duration = Duration::from_millis(50);
 
+/// After a commit that answered somebody, and this long without another, an empty one follows. Of two header slots the
+/// engine reads the last that is whole, since one sync cannot tell a torn slot from one that was damaged later: so the
+/// last one should hold nothing that anybody was promised.
+const QUIET: Duration = Duration::from_millis(50);
+
 /// What there is to commit.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Waiting {
@@ -13,6 +18,14 @@ pub(crate) struct Waiting {
     pub(crate) calls: usize,
     /// Whether there is something that nobody waits for.
     pub(crate) unsaid: bool,
+}
+
+/// Who was answered by a commit.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Answered {
+    pub(crate) calls: usize,
+    /// Calls that came while it was under way, counted before anybody was answered.
+    pub(crate) meanwhile: usize,
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -30,6 +43,7 @@ pub(super) struct Rhythm {
     expected: usize,
     patient_until: Option<Instant>,
     unsaid_since: Option<Instant>,
+    promised_at: Option<Instant>,
 }
 
 impl Rhythm {
@@ -43,8 +57,9 @@ impl Rhythm {
             return if waiting == Waiting::default() { Next::End } else { Next::Commit };
         }
         if waiting.calls == 0 {
-            let Some(since) = self.unsaid_since else { return Next::Wait(None) };
-            let left = (since + UNSAID).saturating_duration_since(now);
+            let (unsaid, quiet) = (self.unsaid_since.map(|at| at + UNSAID), self.promised_at.map(|at| at + QUIET));
+            let Some(then) = unsaid.into_iter().chain(quiet).min() else { return Next::Wait(None) };
+            let left = then.saturating_duration_since(now);
             return if left.is_zero() { Next::Commit } else { Next::Wait(Some(left)) };
         }
         let left = self.patient_until.map_or(Duration::ZERO, |until| until.saturating_duration_since(now));
@@ -59,9 +74,10 @@ impl Rhythm {
         if waiting.calls == 0 { 1 } else { self.expected }
     }
 
-    /// A commit that began then has just ended, and that many may come next: those answered, and those that came meanwhile.
-    pub(super) fn committed(&mut self, began: Instant, now: Instant, expected: usize) {
-        self.expected = expected;
+    /// A commit that began then has just ended.
+    pub(super) fn committed(&mut self, began: Instant, now: Instant, answered: Answered) {
+        self.expected = answered.calls + answered.meanwhile;
+        self.promised_at = (answered.calls > 0).then_some(now);
         self.patient_until = Some(now + now.saturating_duration_since(began));
         self.unsaid_since = None;
     }
@@ -83,7 +99,7 @@ mod tests {
         let (mut rhythm, start) = (Rhythm::default(), time::now());
         assert_eq!(rhythm.next(start, calls(0), false), Next::Wait(None));
         assert_eq!(rhythm.next(start, calls(1), false), Next::Commit, "nobody else is expected");
-        rhythm.committed(start, start + 4 * MILLI, 8);
+        rhythm.committed(start, start + 4 * MILLI, Answered { calls: 6, meanwhile: 2 });
         assert_eq!(rhythm.next(start + 5 * MILLI, calls(3), false), Next::Wait(Some(3 * MILLI)));
         assert_eq!(rhythm.enough(calls(3)), 8);
         assert_eq!(rhythm.next(start + 5 * MILLI, calls(8), false), Next::Commit);
@@ -99,5 +115,15 @@ mod tests {
         assert_eq!(rhythm.next(start + UNSAID, unsaid, false), Next::Commit);
         assert_eq!(rhythm.next(start, unsaid, true), Next::Commit);
         assert_eq!(rhythm.next(start, calls(0), true), Next::End);
+    }
+
+    #[test]
+    fn when_it_is_quiet_an_empty_commit_follows_what_was_promised() {
+        let (mut rhythm, start) = (Rhythm::default(), time::now());
+        rhythm.committed(start, start, Answered { calls: 1, meanwhile: 0 });
+        assert_eq!(rhythm.next(start + 10 * MILLI, calls(0), false), Next::Wait(Some(40 * MILLI)));
+        assert_eq!(rhythm.next(start + QUIET, calls(0), false), Next::Commit);
+        rhythm.committed(start + QUIET, start + QUIET, Answered::default());
+        assert_eq!(rhythm.next(start + 2 * QUIET, calls(0), false), Next::Wait(None));
     }
 }

@@ -17,8 +17,6 @@ struct Shape {
 enum Form {
     Bytes(Bytes),
     Many(Arc<[Bytes]>),
-    /// Those from the first on, of so many.
-    Part(u32, u32, Arc<[Bytes]>),
     Value(Arc<Value>, &'static Shape),
     Values(Arc<Value>, &'static Shape, u32),
 }
@@ -81,17 +79,12 @@ impl Payload {
         ))
     }
 
-    /// The items from `first` on, of a batch of so many; of the others no bytes are kept.
-    pub(super) fn part(first: u32, total: u32, items: impl IntoIterator<Item = Bytes>) -> Payload {
-        Payload(Form::Part(first, total, items.into_iter().collect()))
-    }
-
     /// How many items.
     pub fn len(&self) -> u32 {
         match &self.0 {
             Form::Bytes(_) | Form::Value(..) => 1,
             Form::Many(items) => items.len().min(u32::MAX as usize) as u32,
-            Form::Values(.., count) | Form::Part(_, count, _) => *count,
+            Form::Values(.., count) => *count,
         }
     }
 
@@ -100,7 +93,6 @@ impl Payload {
         match &self.0 {
             Form::Bytes(bytes) if index == 0 => bytes.len(),
             Form::Many(items) => items.get(index as usize).map_or(0, Bytes::len),
-            Form::Part(first, _, items) => inside(*first, index, items).map_or(0, Bytes::len),
             _ => 0,
         }
     }
@@ -112,7 +104,7 @@ impl Payload {
 
     /// Whether the items are bytes already.
     pub fn is_encoded(&self) -> bool {
-        matches!(self.0, Form::Bytes(_) | Form::Many(_) | Form::Part(..))
+        matches!(self.0, Form::Bytes(_) | Form::Many(_))
     }
 
     /// One item as bytes: shared, or made by its codec.
@@ -123,7 +115,6 @@ impl Payload {
         let found = match &self.0 {
             Form::Bytes(bytes) => (index == 0).then(|| Ok(bytes.clone())),
             Form::Many(items) => items.get(index as usize).cloned().map(Ok),
-            Form::Part(first, _, items) => inside(*first, index, items).cloned().map(Ok),
             Form::Value(value, shape) if index == 0 => (shape.encode)(&**value, 0),
             Form::Value(..) => None,
             Form::Values(values, shape, _) => (shape.encode)(&**values, index as usize),
@@ -164,10 +155,6 @@ impl Payload {
     }
 }
 
-fn inside(first: u32, index: u32, items: &[Bytes]) -> Option<&Bytes> {
-    items.get(index.checked_sub(first)? as usize)
-}
-
 impl From<Bytes> for Payload {
     fn from(bytes: Bytes) -> Payload {
         Payload(Form::Bytes(bytes))
@@ -199,7 +186,6 @@ impl fmt::Debug for Payload {
             Form::Many(items) => write!(f, "Payload({} items of bytes)", items.len()),
             Form::Value(..) => f.write_str("Payload(a value)"),
             Form::Values(.., count) => write!(f, "Payload({count} values)"),
-            Form::Part(_, total, items) => write!(f, "Payload({} of {total} items of bytes)", items.len()),
         }
     }
 }

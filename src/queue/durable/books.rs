@@ -5,6 +5,7 @@
 
 use super::{
     clock::Clock,
+    loading::Around,
     pending::{NewRow, Reply},
     rows::{ABOUT, CLOCK, COUNTS, DECLARED, STATE, key, write_segment},
     shelf::Shelf,
@@ -14,7 +15,7 @@ use crate::base::{
     sync::Lock,
     time::{self, Instant},
 };
-use crate::disk::{Disk, Group, Reader, Waiting, Write, Writer};
+use crate::disk::{Answered, Disk, Group, Reader, Waiting, Write, Writer};
 use crate::queue::{
     Bound, Delivery, Publish, Receipt, Step, Subscription, Topic, TopicOptions, TopicStats, Want,
     table::{Effects, Refused, Table, Waiter},
@@ -44,7 +45,7 @@ pub(super) struct Parts {
 pub(super) struct Books {
     pub(super) disk: Arc<Disk>,
     parts: Lock<Parts>,
-    incarnation: u32,
+    pub(super) incarnation: u32,
     clock: Clock,
 }
 
@@ -128,9 +129,8 @@ impl Books {
     pub(super) fn lease(&self, subscription: &Subscription, want: &Want, waiter: &mut Option<Waiter>) -> Result<Found> {
         self.decide(|Parts { table, shelf, .. }, now, effects| {
             let at = table.subscription(subscription)?;
-            shelf
-                .refill(now, at, want.items as usize, table, &self.disk, effects)
-                .map_err(|error| self.unsound(error))?;
+            let around = &mut Around { table, disk: &self.disk, effects };
+            shelf.refill(now, at, want.items as usize, around).map_err(|error| self.unsound(error))?;
             let deliveries = table.lease(now, subscription, want, effects)?;
             shelf.started(&deliveries);
             if !deliveries.is_empty() {
@@ -235,9 +235,9 @@ impl Group for Books {
         writes
     }
 
-    fn committed(&self, outcome: Result) -> usize {
+    fn committed(&self, outcome: Result) -> Answered {
         let mut effects = Effects::default();
-        let (replies, expected) = {
+        let (replies, answered) = {
             let mut parts = self.parts.lock();
             let Parts { table, shelf, flight, .. } = &mut *parts;
             let Flight { rows, state, mut replies } = std::mem::take(flight);
@@ -251,14 +251,14 @@ impl Group for Books {
                     table.wake_all(&mut effects);
                 }
             }
-            let expected = replies.len() + shelf.pending.replies.len();
-            (replies, expected)
+            let answered = Answered { calls: replies.len(), meanwhile: shelf.pending.replies.len() };
+            (replies, answered)
         };
         effects.perform();
         for reply in replies {
             let _ = reply.send(outcome.clone()); // whoever was dropped does not ask
         }
-        expected
+        answered
     }
 }
 

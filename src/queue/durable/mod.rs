@@ -4,18 +4,21 @@
 //! they are answered when they are on the disk, all of the same moment with one sync.
 //!
 //! - `books`: every decision, under one lock; what of it is written
-//! - `shelf`: what is on the disk and what of it is loaded; `segment`: what became of each item
+//! - `shelf`: what is on the disk and what of it is in work; `side`: of one subscription; `segment`: of each item
+//! - `loading`: what is about to be leased comes into the table
 //! - `pending`, `rows`: what the next commit writes, and how it looks on the disk
 //! - `recover`: what is brought back when a file is opened
 
 mod books;
 mod clock;
+mod loading;
 mod open;
 mod pending;
 mod recover;
 mod rows;
 mod segment;
 mod shelf;
+mod side;
 
 use super::{
     Broker, Delivery, Guarantees, Publish, Receipt, Step, Subscription, Topic, TopicOptions, TopicStats, Want,
@@ -70,14 +73,17 @@ use tokio::sync::OnceCell;
 ///
 /// # Not guaranteed
 /// Whether a publish or a settlement that failed so took effect: opening the file again tells; do it again under the same
-/// ids. Lapses of leases, and that items were handed out, are on the disk only as said above.
+/// ids. Lapses of leases, and that items were handed out, are on the disk only as said above. Where the process was
+/// killed within 50 ms after a commit, damage that the file's header takes later: with one sync per commit it cannot be
+/// told from a torn write, and what stood before that commit is taken.
 ///
 /// # Memory and disk
 /// What is only stored takes no memory: a place in the file, read when its turn comes. In memory are what is leased, up to
 /// 256 items or 64 KiB beyond it per subscription and priority, what a topic remembers of ids, one entry per key that has
-/// messages, one per time at which something is due, and 64 MiB of the file's pages at most. The file does not shrink
-/// while it is open, but its space is used again; where half of 16 MiB or more is unused, it shrinks when it is next
-/// opened. The time on the disk never runs backwards: a wall clock that was set back stands still meanwhile.
+/// messages, one per time at which something is due, and 64 MiB of the file's pages at most. The file's space is used
+/// again, so that it does not grow with what goes through it; where half of 16 MiB or more is unused, it shrinks when it
+/// is next opened. The time on the disk never runs backwards: where the wall clock was set back, it goes on from the last
+/// commit.
 ///
 /// # Cancel-safety
 /// As [`Broker`] says. Dropping the broker waits for the commits under way, a few milliseconds, and closes the file.

@@ -5,13 +5,14 @@ use super::{
     clock::Clock,
     rows::{ABOUT, CHAIN, CLOCK, COUNTS, DECLARED, Head, MARK, Row, SEEN, corrupt, key},
     segment::Segment,
-    shelf::{Lane, Shelf, Side},
+    shelf::Shelf,
+    side::{Lane, Side},
 };
 use crate::base::{
     Error, Kind, Result,
     time::{self, WallClock},
 };
-use crate::disk::{Disk, Reader};
+use crate::disk::{Disk, Reader, Write};
 use crate::queue::{
     Id,
     table::{Effects, Table},
@@ -25,15 +26,16 @@ const COUNTED: u32 = 40;
 /// Reads all but the messages themselves.
 pub(super) fn recover(disk: Arc<Disk>, wall: &WallClock) -> Result<Books> {
     let read = read(&disk, wall);
-    let (table, shelf, declared, incarnation) = read.map_err(|error| match error.kind() {
+    let (books, mut charged) = read.map_err(|error| match error.kind() {
         Kind::Corrupt => disk.give_up(error),
         _ => error,
     })?;
-    disk.commit(vec![about(incarnation, false)])?;
-    Ok(Books::new(disk, table, shelf, declared, incarnation))
+    charged.push(about(books.incarnation, false)); // in one commit: what was handed out is charged once per opening
+    disk.commit(charged)?;
+    Ok(books)
 }
 
-fn read(disk: &Disk, wall: &WallClock) -> Result<(Table, Shelf, u32, u32)> {
+fn read(disk: &Arc<Disk>, wall: &WallClock) -> Result<(Books, Vec<Write>)> {
     let (last, clean) = match disk.get(&key(ABOUT, &[]))? {
         Some(about) => {
             let mut about = Reader::new(&about);
@@ -74,9 +76,10 @@ fn read(disk: &Disk, wall: &WallClock) -> Result<(Table, Shelf, u32, u32)> {
         seen.push_back((at, number));
         Ok(())
     })?;
+    let mut charged = Vec::new();
     disk.scan(&[MARK], &[MARK + 1], |under, value| {
         let row = under.strip_prefix(&[MARK]).ok_or_else(|| corrupt("a row of no known kind"))?;
-        shelf.recall(Segment::read_mark(Row::read(row)?, value)?);
+        charged.extend(shelf.recall(Segment::read_mark(Row::read(row)?, value)?));
         Ok(true)
     })?;
     let now = clock.micros(time::now());
@@ -101,7 +104,7 @@ fn read(disk: &Disk, wall: &WallClock) -> Result<(Table, Shelf, u32, u32)> {
         }
         Ok(true)
     })?;
-    Ok((table, shelf, declared, incarnation))
+    Ok((Books::new(disk.clone(), table, shelf, declared, incarnation), charged))
 }
 
 /// Each row of this kind, by what stands behind the kind in its key.

@@ -191,14 +191,16 @@ pub(super) fn read_segment(body: &[u8], slot: u32, clock: &Clock) -> Result<(Hea
             items.push(shared.slice_ref(from.take(length)?));
         }
         let (first, payload) = match part {
-            Some((first, total)) => (first, Payload::part(first, total, items)),
-            None => (
-                0,
-                match <[Bytes; 1]>::try_from(items) {
-                    Ok([one]) => Payload::from(one),
-                    Err(items) => Payload::many(items),
-                },
-            ),
+            Some((first, total)) => {
+                // ids go by the place in the whole batch, so the others leave theirs empty
+                let after = (total as usize).saturating_sub(first as usize + items.len());
+                let empty = |count| std::iter::repeat_n(Bytes::new(), count);
+                (first, Payload::many(empty(first as usize).chain(items).chain(empty(after))))
+            }
+            None => match <[Bytes; 1]>::try_from(items) {
+                Ok([one]) => (0, Payload::from(one)),
+                Err(items) => (0, Payload::many(items)),
+            },
         };
         let range = first..first.saturating_add(count);
         let origin = u64::from(slot) << 32 | u64::from(base.wrapping_sub(first));

@@ -1,18 +1,19 @@
-//! What is on the disk, and what of it is in the table: cursors, segments in work, keys that are in line.
+//! What is on the disk, and what of it is in the table: segments in work, what the next commit writes.
 //!
 //! Nothing is kept in memory for a message that is only stored. What is about to be leased is loaded, segment by segment.
 
 use super::{
     clock::Clock,
     pending::{NewRow, Pending},
-    rows::{Head, Row, SEEN, STATE, key, place, read_segment},
+    rows::{Head, Row, SEEN, STATE, key, place},
     segment::Segment,
+    side::Side,
 };
 use crate::base::{Name, Result, hash::Map, time::Instant};
 use crate::disk::{Disk, Reader, Write, Writer};
 use crate::queue::{
     Delivery, Id,
-    table::{Chunk, Effects, Journal, Load, Stored, Table},
+    table::{Effects, Journal, Stored, Table},
 };
 use slab::Slab;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -21,102 +22,9 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 /// handed out in the moment in which a start may go unrecorded.
 const TRIAL: usize = 1024;
 
-/// Segments of one subscription and priority.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Lane {
-    /// All up to this time and number has been loaded.
-    read: (u64, u64),
-    /// Nothing that is not loaded comes before this time; none where nothing is there.
-    pub(super) next: Option<u64>,
-}
-
-impl Lane {
-    /// Nothing is loaded of it, and the first is of this time.
-    pub(super) fn from(first: u64) -> Lane {
-        Lane { read: (0, 0), next: Some(first) }
-    }
-}
-
-/// The messages of one key: one is in the table or about to be, the others wait on the disk.
-#[derive(Debug, Default)]
-pub(super) struct Chain {
-    /// How many are stored.
-    pub(super) rows: u32,
-    /// The number of the one whose turn it is.
-    pub(super) head: Option<u64>,
-    /// The number of the last that was done.
-    done: u64,
-}
-
-/// A chained message whose turn it is: lane, time, number, key.
-type Waits = (u8, u64, u64, u64);
-
-/// What is on the disk for one subscription.
-#[derive(Debug, Default)]
-pub(super) struct Side {
-    pub(super) lanes: BTreeMap<u8, Lane>,
-    pub(super) chains: Map<u64, Chain>,
-    /// Heads of chains that are not loaded.
-    pub(super) heads: BTreeSet<Waits>,
-    /// Items that were not due when last looked at, by time and number.
-    delayed: BTreeMap<(u64, u64), u32>,
-    pub(super) delayed_items: usize,
-    /// Items behind another of their key.
-    pub(super) blocked: usize,
-}
-
-impl Side {
-    pub(super) fn delay(&mut self, now: u64, head: &Head, number: u64) {
-        if head.at > now && self.delayed.insert((head.at, number), head.items).is_none() {
-            self.delayed_items += head.items as usize;
-        }
-    }
-
-    /// Whose time has come is not delayed any more.
-    pub(super) fn pass(&mut self, now: u64) {
-        while let Some(first) = self.delayed.first_entry().filter(|first| first.key().0 <= now) {
-            self.delayed_items -= first.remove() as usize;
-        }
-    }
-
-    /// The lane whose turn it is, if anything in it is due and not loaded; the highest priority first.
-    fn due(&self, now: u64, from: u8) -> Option<u8> {
-        let lane = self.lanes.range(from..).find(|(_, lane)| lane.next.is_some_and(|next| next <= now));
-        let head = self.lanes_of_heads(from).find(|lane| self.first_head(*lane, 0).is_some_and(|at| at <= now));
-        lane.map(|(lane, _)| *lane).into_iter().chain(head).min()
-    }
-
-    /// When something will be due.
-    fn next_due(&self, now: u64) -> Option<u64> {
-        let lanes = self.lanes.values().filter_map(|lane| lane.next).filter(|at| *at > now);
-        lanes.chain(self.lanes_of_heads(0).filter_map(|lane| self.first_head(lane, now.checked_add(1)?))).min()
-    }
-
-    /// Since when the oldest that is due and not loaded is there.
-    fn oldest(&self, now: u64) -> Option<u64> {
-        let lanes = self.lanes.values().filter_map(|lane| lane.next);
-        lanes.chain(self.lanes_of_heads(0).filter_map(|lane| self.first_head(lane, 0))).filter(|at| *at <= now).min()
-    }
-
-    fn lanes_of_heads(&self, from: u8) -> impl Iterator<Item = u8> {
-        let mut from = Some(from);
-        std::iter::from_fn(move || {
-            let (lane, ..) = self.heads.range((from?, 0, 0, 0)..).next()?;
-            from = lane.checked_add(1);
-            Some(*lane)
-        })
-    }
-
-    /// The time of the first head of this lane, from this time on.
-    fn first_head(&self, lane: u8, from: u64) -> Option<u64> {
-        let mut heads = self.heads.range((lane, from, 0, 0)..=(lane, u64::MAX, u64::MAX, u64::MAX));
-        heads.next().map(|(_, at, ..)| *at)
-    }
-}
-
 pub(super) struct Shelf {
     pub(super) sides: Vec<Side>,
-    segments: Slab<Segment>,
+    pub(super) segments: Slab<Segment>,
     /// Segments in work that are not loaded: marks that were found at opening.
     pub(super) marks: BTreeMap<Row, Segment>,
     pub(super) pending: Pending,
@@ -127,7 +35,7 @@ pub(super) struct Shelf {
     number: u64,
     at: u64,
     /// All rows up to this number are on the disk.
-    committed: u64,
+    pub(super) committed: u64,
     clean: bool,
     suspects: usize,
     trial: usize,
@@ -159,13 +67,19 @@ impl Shelf {
         self.suspects > 0 || self.trial > 0
     }
 
-    /// A segment that was in work when the broker was opened.
-    pub(super) fn recall(&mut self, segment: Segment) {
-        self.suspects += segment.unsettled() as usize;
+    /// A segment that was in work when the broker was last open: what was handed out of it is charged, which is to be
+    /// written.
+    pub(super) fn recall(&mut self, mut segment: Segment) -> Option<Write> {
+        let charged = segment.charge(self.clean);
+        if !self.clean {
+            self.suspects += charged as usize;
+        }
+        let mark = (charged > 0).then(|| Write { key: segment.row.mark(), value: Some(segment.write_mark()) });
         self.marks.insert(segment.row, segment);
+        mark
     }
 
-    fn side(&mut self, subscription: u32) -> &mut Side {
+    pub(super) fn side(&mut self, subscription: u32) -> &mut Side {
         let at = subscription as usize;
         if self.sides.len() <= at {
             self.sides.resize_with(at + 1, Side::default);
@@ -346,154 +260,6 @@ impl Shelf {
             side.delay(now, &head, number);
         }
         Ok(())
-    }
-
-    /// Loads what is due, the highest priority first, until the table has this many items that would be leased before
-    /// all that is left on the disk.
-    pub(super) fn refill(
-        &mut self,
-        now: Instant,
-        subscription: u32,
-        items: usize,
-        table: &mut Table,
-        disk: &Disk,
-        effects: &mut Effects,
-    ) -> Result {
-        let micros = self.clock.micros(now);
-        self.side(subscription).pass(micros);
-        let mut from = 0;
-        while let Some(lane) = self.side(subscription).due(micros, from) {
-            let ready = table.ready_from(now, subscription, u8::MAX - lane);
-            if ready >= items {
-                return Ok(());
-            }
-            if !self.load_lane(micros, subscription, lane, items - ready, table, disk, effects)? {
-                // what is left there is on the disk, and not yet said to be
-                let Some(lower) = lane.checked_add(1) else { return Ok(()) };
-                from = lower;
-            }
-        }
-        Ok(())
-    }
-
-    #[expect(clippy::too_many_arguments, reason = "the parts of one broker, borrowed one by one")]
-    fn load_lane(
-        &mut self,
-        now: u64,
-        subscription: u32,
-        lane: u8,
-        items: usize,
-        table: &mut Table,
-        disk: &Disk,
-        effects: &mut Effects,
-    ) -> Result<bool> {
-        let committed = self.committed;
-        let marks = std::mem::take(&mut self.marks);
-        let mut found = Vec::new();
-        let read =
-            self.side(subscription).lanes.get(&lane).copied().filter(|lane| lane.next.is_some_and(|next| next <= now));
-        if let Some(Lane { read, .. }) = read {
-            let row = |at, number| Row::Lane { subscription, lane, at, number }.key();
-            let (mut count, mut next) = (0, None);
-            let scanned = disk.scan(&row(read.0, read.1.saturating_add(1)), &row(u64::MAX, u64::MAX), |key, body| {
-                let row = Row::read(key)?;
-                let Row::Lane { at, number, .. } = row else { return Ok(false) };
-                if count >= items || at > now || number > committed {
-                    next = Some(at);
-                    return Ok(false);
-                }
-                count += match marks.get(&row) {
-                    Some(segment) => segment.left() as usize,
-                    None => Head::read(&mut Reader::new(body))?.items as usize,
-                };
-                found.push((at, number, row, body.to_vec()));
-                Ok(true)
-            });
-            self.marks = marks;
-            scanned?;
-            if let Some(lane) = self.side(subscription).lanes.get_mut(&lane) {
-                lane.next = next;
-                lane.read = found.last().map_or(lane.read, |(at, number, ..)| (*at, *number));
-            }
-        } else {
-            self.marks = marks;
-        }
-        // keys come in where they belong by time; where segments are left, only those that belong before them
-        let side = self.side(subscription);
-        let left = side.lanes.get(&lane).copied().filter(|lane| lane.next.is_some_and(|next| next <= now));
-        let until = left.map_or((now, u64::MAX), |lane| lane.read);
-        let before = |head: &&Waits| (head.1, head.2) <= until;
-        let heads = side.heads.range((lane, 0, 0, 0)..=(lane, now, u64::MAX, u64::MAX)).take_while(before);
-        let heads: Vec<Waits> = heads.take(items).copied().collect();
-        let any = !(heads.is_empty() && found.is_empty());
-        let mut heads = heads.into_iter().peekable();
-        let mut loaded = 0;
-        for (at, number, row, body) in found {
-            while let Some(head) = heads.next_if(|head| (head.1, head.2) < (at, number)) {
-                loaded += self.load_head(subscription, head, Load::Behind, table, disk, effects)?;
-            }
-            loaded += self.load(row, &body, Load::Behind, table, effects)?;
-        }
-        for head in heads {
-            if loaded >= items {
-                break;
-            }
-            let late = self.side(subscription).lanes.get(&lane).is_some_and(|lane| (head.1, head.2) < lane.read);
-            let end = if late { Load::Before } else { Load::Behind };
-            loaded += self.load_head(subscription, head, end, table, disk, effects)?;
-        }
-        Ok(any)
-    }
-
-    fn load_head(
-        &mut self,
-        subscription: u32,
-        head: Waits,
-        end: Load,
-        table: &mut Table,
-        disk: &Disk,
-        effects: &mut Effects,
-    ) -> Result<usize> {
-        self.side(subscription).heads.remove(&head);
-        let (.., number, key) = head;
-        let row = Row::Chain { subscription, key, number };
-        match disk.get(&row.key())? {
-            Some(body) => self.load(row, &body, end, table, effects).map(|items| items.min(1)), // see `ready_from`
-            None => Err(disk.give_up(super::rows::corrupt("a message that stood in line for its key is missing"))),
-        }
-    }
-
-    /// Brings one segment into the table; how many of its items.
-    fn load(&mut self, row: Row, body: &[u8], end: Load, table: &mut Table, effects: &mut Effects) -> Result<usize> {
-        let entry = self.segments.vacant_entry();
-        let (head, chunks) = read_segment(body, entry.key() as u32, &self.clock)?;
-        let segment = match self.marks.remove(&row) {
-            Some(mut segment) if segment.has(head.items) => {
-                segment.charge(self.clean);
-                segment
-            }
-            Some(_) => return Err(super::rows::corrupt("a mark is of another segment")),
-            None => {
-                let mut segment = Segment::new(row, head.items);
-                for (base, chunk) in &chunks {
-                    segment.recall(*base..base.saturating_add(chunk.len()), chunk.attempts);
-                }
-                segment
-            }
-        };
-        let mut loaded = 0;
-        for (base, chunk) in chunks {
-            for run in segment.runs(base..base.saturating_add(chunk.len())) {
-                let first = chunk.range.start + (run.items.start - base);
-                let range = first..first + run.items.len() as u32;
-                loaded += range.len();
-                let due = (run.due > 0).then(|| self.clock.moment(run.due));
-                let part = Chunk { batch: chunk.batch.clone(), range, attempts: run.attempts };
-                table.load_chunk(row.subscription(), part, due, end, effects);
-            }
-        }
-        entry.insert(segment);
-        Ok(loaded)
     }
 
     /// These are handed out: it rides the next commit.

@@ -1,5 +1,8 @@
 //! Who waits for messages, and what is done once the lock is open again.
 
+#[cfg(feature = "durable")]
+mod everyone;
+
 use crate::base::{
     sync::atomic::{AtomicU32, Ordering},
     time::{self, Instant},
@@ -77,14 +80,6 @@ impl Effects {
         match self.wakes.last_mut() {
             Some((last, count)) if Arc::ptr_eq(last, arrived) => *count = waiting.min(*count + 1),
             _ => self.wakes.push((arrived.clone(), 1)),
-        }
-    }
-
-    /// All who wait here look again.
-    pub(super) fn wake_everyone(&mut self, arrived: &Arc<Arrived>) {
-        let waiting = arrived.waiting.load(Ordering::Relaxed);
-        if waiting > 0 {
-            self.wakes.push((arrived.clone(), waiting));
         }
     }
 

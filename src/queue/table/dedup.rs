@@ -1,5 +1,8 @@
 //! The ids that a topic has seen of late.
 
+#[cfg(feature = "durable")]
+mod recall;
+
 use crate::base::{hash::Set, time::Instant};
 use crate::queue::{Id, TopicOptions};
 use std::{collections::VecDeque, time::Duration};
@@ -30,13 +33,6 @@ impl Dedup {
             self.order.push_back((now, id));
         }
         new
-    }
-
-    /// What was seen at this time, in the order of times, before the broker was opened.
-    pub(super) fn recall(&mut self, seen: Instant, id: Id) {
-        if self.seen.insert(id) {
-            self.order.push_back((seen, id));
-        }
     }
 }
 

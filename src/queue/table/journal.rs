@@ -57,6 +57,18 @@ impl Journal {
         }
     }
 
+    pub(super) fn settled(&mut self, origin: u64, range: Range<u32>) {
+        self.settled.push((origin, range));
+    }
+
+    pub(super) fn freed(&mut self, subscription: u32, origin: u64) {
+        self.free.push((subscription, origin));
+    }
+
+    pub(super) fn wrote(&mut self, key: Name, state: Option<(u64, Bytes)>) {
+        self.state.push((key, state));
+    }
+
     /// Whether nothing needs to be written.
     pub(in crate::queue) fn is_empty(&self) -> bool {
         self.stored.is_empty() && self.settled.is_empty() && self.seen.is_empty() && self.state.is_empty()

@@ -1,5 +1,8 @@
 //! One subscription: what is ready, what is not due yet, what waits for its key, what is leased.
 
+#[cfg(feature = "durable")]
+mod loading;
+
 use super::{Chunk, Effects, arrived::Arrived, later, leases::Leases};
 use crate::base::{Name, hash::Map, time::Instant};
 use crate::queue::Subscription;
@@ -113,26 +116,6 @@ impl Lanes {
         }
         let due = (!after.is_zero()).then(|| later(now, after));
         self.place(due, chunk, End::Back, effects);
-    }
-
-    /// How many items of this priority or a higher one can be leased at once: of a key, one for sure.
-    pub(super) fn ready_from(&self, priority: u8) -> usize {
-        let lanes = self.lanes.iter().take_while(|(of, _)| *of >= priority);
-        let sure = |chunk: &Chunk| if chunk.batch.key.is_some() { 1 } else { chunk.len() as usize };
-        lanes.flat_map(|(_, lane)| lane).map(sure).sum()
-    }
-
-    /// Takes in what was kept on a disk.
-    pub(super) fn load(&mut self, due: Option<Instant>, chunk: Chunk, end: End, effects: &mut Effects) {
-        if let Some(key) = &chunk.batch.key {
-            if let Some(behind) = self.keys.get_mut(key) {
-                self.blocked += chunk.len() as usize;
-                behind.push_back((due, chunk));
-                return;
-            }
-            self.keys.insert(key.clone(), VecDeque::new());
-        }
-        self.place(due, chunk, end, effects);
     }
 
     /// Takes back what was leased. Of a key it becomes the next in line, and [`advance`](Self::advance) follows.

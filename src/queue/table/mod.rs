@@ -3,15 +3,19 @@
 
 mod arrived;
 mod dedup;
+#[cfg(feature = "durable")]
 mod journal;
 mod lanes;
 mod leases;
+#[cfg(not(feature = "durable"))]
+mod no_journal;
 mod publish;
 mod settle;
 #[cfg(test)]
 mod tests;
 
 pub(in crate::queue) use arrived::{Effects, Waiter};
+#[cfg(feature = "durable")]
 pub(in crate::queue) use journal::{Journal, Load, Stored};
 
 use super::{Attempts, Batch, DEAD_LETTERS, Delivery, Lease, Subscription, Topic, TopicOptions, TopicStats, Want};
@@ -23,6 +27,8 @@ use crate::base::{
 use bytes::Bytes;
 use dedup::Dedup;
 use lanes::Lanes;
+#[cfg(not(feature = "durable"))]
+use no_journal::Journal;
 use std::{collections::VecDeque, ops::Range, sync::Arc, time::Duration};
 use tokio::sync::{Notify, futures::OwnedNotified};
 

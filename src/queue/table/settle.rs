@@ -58,7 +58,7 @@ impl Table {
         for write in step.state.drain(..) {
             let value = write.value.map(|value| (write.expect.saturating_add(1), value));
             if let Some(journal) = &mut self.journal {
-                journal.state.push((write.key.clone(), value.clone()));
+                journal.wrote(write.key.clone(), value.clone());
                 self.state.insert(write.key, value.unwrap_or_default()); // forgotten here, not yet on the disk
                 continue;
             }
@@ -241,13 +241,13 @@ impl Table {
         let Some(lanes) = self.subscriptions.get_mut(at) else { return };
         let Some(chunk) = lanes.leases.release(slot, lease.epoch) else { return };
         if let Some(journal) = &mut self.journal {
-            journal.settled.push((chunk.batch.origin, chunk.range.clone()));
+            journal.settled(chunk.batch.origin, chunk.range.clone());
         }
         if let Some(key) = &chunk.batch.key
             && lanes.advance(key, effects)
             && let Some(journal) = &mut self.journal
         {
-            journal.free.push((at as u32, chunk.batch.origin));
+            journal.freed(at as u32, chunk.batch.origin);
         }
         if let Some(topic) = self.topics.get_mut(lanes.topic as usize) {
             topic.give_up(chunk.len(), effects);

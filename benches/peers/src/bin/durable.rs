@@ -221,7 +221,9 @@ fn main() -> std::result::Result<(), Box<dyn std::error::Error>> {
         .ours("submit, lease, acknowledge 100", |count| {
             runtime.block_on(cycles(&ours, count, BATCH)).unwrap_or_else(|error| panic!("{error}"))
         })
-        .peer("fjall, the same records, synced", |count| keyspace.cycles(count, BATCH).unwrap_or_else(|e| panic!("{e}")))
+        .peer("fjall, the same records, synced", |count| {
+            keyspace.cycles(count, BATCH).unwrap_or_else(|e| panic!("{e}"))
+        })
         .peer("SQLite, the same records, synced", |count| sqlite.cycles(count, BATCH).unwrap_or_else(|e| panic!("{e}")))
         .run();
     Group::new("durable/batch/per_batch", Target::of_bare(1.7))
@@ -249,7 +251,8 @@ fn main() -> std::result::Result<(), Box<dyn std::error::Error>> {
             .run();
     }
     if wanted("durable/producers") {
-        let mut store = runtime.block_on(apalis::Store::open(&folder("apalis").join("a.db")))?;
+        let opened = runtime.block_on(apalis::Store::open(&folder("apalis").join("a.db")));
+        let mut store = opened.map_err(|error| error.to_string())?;
         Group::new("durable/producers", Target::of_bare(f64::MAX).ahead(40.0))
             .counted(0)
             .ours("32 producers, each submits and settles", |count| {
