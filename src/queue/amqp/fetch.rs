@@ -4,10 +4,9 @@
 //! number of idle slots. It is made anew every few seconds, so that one which died in silence stalls nobody.
 
 use super::{
-    Shared,
-    held_by::Out,
-    letter,
+    Shared, letter,
     session::{Lane, Session},
+    unsettled::Unsettled,
 };
 use crate::base::{Deadline, Few, Result, time, time::Instant};
 use crate::queue::{Batch, Delivery, Publish, Subscription, Want, wire};
@@ -169,7 +168,7 @@ impl Fetch<'_> {
                     let topic = &self.subscription.topic;
                     let unreadable = wire::unreadable(topic, body.clone(), letter::strangers_id(&properties, &body));
                     let batch = Arc::new(Batch::new(unreadable, now));
-                    let out = Out::new(lane, self.session, acker, batch, Default::default());
+                    let out = Unsettled::new(lane, self.session, acker, batch, Default::default());
                     self.give_up(&out, &why).await;
                     continue;
                 }
@@ -178,7 +177,7 @@ impl Fetch<'_> {
             let published = now.checked_sub(Duration::from_secs(age)).unwrap_or(now);
             let batch = Arc::new(Batch::new(letter.publish, published));
             let items = batch.payload.len();
-            let out = Out::new(lane, self.session, acker, batch.clone(), letter.attempts);
+            let out = Unsettled::new(lane, self.session, acker, batch.clone(), letter.attempts);
             let mut held = self.shared.held.lock();
             let lease = held.lease(self.subscription, self.want.owner, self.session.number, deadline, out);
             drop(held);
@@ -190,7 +189,7 @@ impl Fetch<'_> {
         deliveries
     }
 
-    async fn give_up(&self, out: &Out, why: &str) {
+    async fn give_up(&self, out: &Unsettled, why: &str) {
         tracing::warn!(subscription = %self.subscription, "a message that cannot be read is given up: {why}");
         let given_up = async {
             self.shared.bury(self.subscription, out, 0..out.batch.payload.len(), why).await?;

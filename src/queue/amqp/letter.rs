@@ -97,6 +97,7 @@ pub(super) fn read(topic: &Topic, properties: &BasicProperties, body: Bytes) -> 
     if let Some(home) = table.and_then(given_up_in)
         && DeadLetter::read(&publish.headers).is_none()
     {
+        // how often it came back in that queue, the server does not say: once at least
         let returns = attempts.lapses.saturating_add(count(RETURNS).max(1));
         let history = Attempts::new(attempts.failures, attempts.crashes, returns);
         DeadLetter::new(OVER_THE_LIMIT, home.clone(), publish.id, history).write(&mut publish.headers);

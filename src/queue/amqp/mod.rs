@@ -11,7 +11,6 @@ mod delay;
 mod fault;
 mod fetch;
 mod held;
-mod held_by;
 mod known;
 mod letter;
 mod names;
@@ -20,6 +19,7 @@ mod session;
 mod settle;
 mod shared;
 mod topology;
+mod unsettled;
 
 use self::{
     address::Address,
@@ -62,8 +62,8 @@ use tokio::sync::oneshot;
 ///   the channel is gone the server has the message back, and settling is refused. Extending asks the server first.
 /// - **Settling**: what is published, retried or given up is confirmed before the message is acknowledged: a step that is
 ///   cut short comes again. An acknowledgement is answered once the server has read it.
-/// - **Delays**: of publishes and retries, up to 19 days; late by less than 100 ms or a thirty-second, and some
-///   milliseconds for each of up to six queues on the way. A topic has 24 such queues at most, made when first needed.
+/// - **Delays**: of publishes and retries, up to 19 days; late by less than 100 ms or a thirty-second, and by what each
+///   of up to six queues on the way takes: tens of milliseconds on an idle server. A topic has 24 such queues at most, made when first needed.
 /// - **Dead letters**: what is rejected goes there confirmed, with reason and history. What comes back to its queue more
 ///   than 20 times ([`delivery_limit`](Amqp::delivery_limit)) is moved there by the server, at least once; on arrival it
 ///   says so. Without dead letters the server has no such limit: it would drop messages.

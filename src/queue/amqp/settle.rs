@@ -1,7 +1,7 @@
 //! Settlement: what was made is published and confirmed first, what is tried again or given up is put where it goes,
 //! and what was taken is acknowledged last: whatever is cut short comes again.
 
-use super::{Shared, delay::Delay, fetch::again, held_by::Out, letter, names, publishing::too_long};
+use super::{Shared, delay::Delay, fetch::again, letter, names, publishing::too_long, unsettled::Unsettled};
 use crate::base::{Error, Kind, Result, time};
 use crate::queue::{Attempts, Charge, DeadLetter, Id, Lease, Publish, Retry, Step, Subscription};
 use std::ops::Range;
@@ -47,7 +47,7 @@ impl Shared {
     }
 
     /// What this lease is on, if it is still out.
-    fn held_now(&self, lease: &Lease) -> Result<(Subscription, Out)> {
+    fn held_now(&self, lease: &Lease) -> Result<(Subscription, Unsettled)> {
         let held = self.held.lock();
         let (subscription, out) = held.look(lease, time::now())?;
         if out.is_ours() {
@@ -118,7 +118,13 @@ impl Shared {
     }
 
     /// Sends some items to the dead letters of the topic, if it has them.
-    pub(super) async fn bury(&self, subscription: &Subscription, out: &Out, items: Range<u32>, reason: &str) -> Result {
+    pub(super) async fn bury(
+        &self,
+        subscription: &Subscription,
+        out: &Unsettled,
+        items: Range<u32>,
+        reason: &str,
+    ) -> Result {
         let mut publish = again(subscription, &out.batch);
         let letter = DeadLetter::new(reason, subscription.clone(), publish.id, out.attempts);
         letter.write(&mut publish.headers);
@@ -134,7 +140,7 @@ impl Shared {
 
     /// Acknowledges all of this, apart from what goes back as it is, and waits until the server has read it.
     async fn end(&self, leases: &[Lease], back: &[u64]) -> Result {
-        let mut lanes: Vec<Out> = Vec::new();
+        let mut lanes: Vec<Unsettled> = Vec::new();
         let mut lost = None;
         for lease in leases {
             let ended = self.held.lock().end(lease, time::now());

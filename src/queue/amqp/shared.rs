@@ -3,11 +3,11 @@
 use super::{
     address::Address,
     held::Held,
-    held_by::Out,
     known::Topics,
     names::{self, Names},
     session::Session,
     topology::{self, Arguments, Make},
+    unsettled::Unsettled,
 };
 use crate::base::{
     Error, Kind, Result, Rng, Seed,
@@ -15,7 +15,7 @@ use crate::base::{
         Lock,
         atomic::{AtomicU64, Ordering},
     },
-    time::{self, WallClock},
+    time::{self, Instant, WallClock},
 };
 use crate::queue::{DEAD_LETTERS, Subscription, Topic, TopicOptions, TopicStats};
 use lapin::{
@@ -35,13 +35,20 @@ pub(super) struct Shared {
     pub(super) deliveries: u32,
     pub(super) wall: WallClock,
     pub(super) rng: Lock<Rng>,
-    pub(super) held: Lock<Held<Out>>,
+    pub(super) held: Lock<Held<Unsettled>>,
     /// Another lease may run out first now.
     pub(super) changed: Arc<Notify>,
     pub(super) topics: Lock<Topics>,
-    session: tokio::sync::Mutex<Option<Arc<Session>>>,
+    link: tokio::sync::Mutex<Link>,
     numbers: AtomicU64,
     keeper: Lock<Option<JoinHandle<()>>>,
+}
+
+/// The connection of the moment, or how the last try to make one ended.
+#[derive(Default)]
+struct Link {
+    session: Option<Arc<Session>>,
+    failed: Option<(Instant, Error)>,
 }
 
 impl Shared {
@@ -55,7 +62,7 @@ impl Shared {
             held: Lock::default(),
             changed: Arc::default(),
             topics: Lock::default(),
-            session: tokio::sync::Mutex::new(None),
+            link: tokio::sync::Mutex::default(),
             numbers: AtomicU64::new(1),
             keeper: Lock::default(),
         })
@@ -66,21 +73,29 @@ impl Shared {
         self.numbers.fetch_add(1, Ordering::Relaxed)
     }
 
-    /// The connection, made anew where it is gone; one who needs it connects, the others wait for that.
+    /// The connection, made anew where it is gone; one who needs it connects, and the others share what comes of it.
     pub(super) async fn session(&self) -> Result<Arc<Session>> {
-        let mut current = self.session.lock().await;
-        if let Some(session) = current.as_ref() {
+        let asked = time::now();
+        let mut link = self.link.lock().await;
+        if let Some(session) = &link.session {
             if session.is_alive() {
                 return Ok(session.clone());
             }
             drop(self.held.lock().disconnected(session.number));
             tracing::warn!(broker = %self.address, "the connection was lost");
-            *current = None;
+            link.session = None;
         }
-        let session = Arc::new(Session::connect(&self.address, self.patience, self.next_number()).await?);
-        tracing::debug!(broker = %self.address, "connected");
-        *current = Some(session.clone());
-        Ok(session)
+        match &link.failed {
+            // a server that hangs would make those in line wait for it one after the other
+            Some((at, error)) if *at >= asked => return Err(error.clone()),
+            _ => {}
+        }
+        let connected = Session::connect(&self.address, self.patience, self.next_number()).await.map(Arc::new);
+        match &connected {
+            Ok(session) => *link = Link { session: Some(session.clone()), failed: None },
+            Err(error) => link.failed = Some((time::now(), error.clone())),
+        }
+        connected
     }
 
     /// Sees to it that leases end when they run out.
@@ -167,7 +182,7 @@ impl Shared {
         let (mut ready, mut leased) = (0, 0);
         for subscription in &subscriptions {
             ready += self.ready(&session, &names::queue(subscription)?).await?;
-            let weight = |out: &Out| out.batch.payload.len() as usize;
+            let weight = |out: &Unsettled| out.batch.payload.len() as usize;
             leased += self.held.lock().count(subscription, weight);
         }
         let mut stats = TopicStats { ready, leased, delayed, rejected, ..TopicStats::default() };

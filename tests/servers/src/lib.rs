@@ -1,6 +1,9 @@
 //! A server as a process of ours: it begins on a free port of the loopback with a folder of its own, can be paused,
 //! killed and begun again on the same port and folder, and ends, exactly it, when its handle is dropped.
 
+#![allow(clippy::disallowed_methods, clippy::disallowed_types, reason = "a real server runs on the real clock")]
+#![allow(clippy::type_complexity, reason = "a closure in a box")]
+
 pub mod rabbit;
 pub mod total;
 

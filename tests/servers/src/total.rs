@@ -15,6 +15,14 @@ struct Story {
     delivered: u32,
     /// The broker answered that it is done.
     settled: u32,
+    /// It was to be done, and whether it is, the broker did not say.
+    unclear: bool,
+}
+
+impl Story {
+    fn is_open(&self) -> bool {
+        self.confirmed && self.settled == 0 && !self.unclear
+    }
 }
 
 /// What happened to numbered messages, told by their publishers and workers.
@@ -46,12 +54,15 @@ impl Total {
         self.tell(number, |story| story.settled += 1);
     }
 
+    /// A worker settled it and was not told what came of it.
+    pub fn unclear(&self, number: u64) {
+        self.tell(number, |story| story.unclear = true);
+    }
+
     /// Those that the broker answered for and nobody settled: which, and how often they were delivered.
     pub fn unsettled(&self) -> Vec<(u64, u32)> {
         let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let open = |(number, story): (&u64, &Story)| {
-            (story.confirmed && story.settled == 0).then_some((*number, story.delivered))
-        };
+        let open = |(number, story): (&u64, &Story)| story.is_open().then_some((*number, story.delivered));
         all.iter().filter_map(open).collect()
     }
 
@@ -66,7 +77,8 @@ impl Total {
             unexpected: count(|story| !story.sent),
             doubled: count(|story| story.delivered > 1),
             settled_twice: count(|story| story.settled > 1),
-            unsettled: count(|story| story.confirmed && story.settled == 0),
+            unsettled: count(Story::is_open),
+            unclear: count(|story| story.settled == 0 && story.unclear),
             recovered: count(|story| story.sent && !story.confirmed && story.delivered > 0),
         }
     }
@@ -89,17 +101,20 @@ pub struct Verdict {
     pub settled_twice: usize,
     /// Answered for, and never settled.
     pub unsettled: usize,
+    /// Settled by a worker that was not told what came of it, and not delivered again.
+    pub unclear: usize,
     /// Not answered for, and delivered all the same.
     pub recovered: usize,
 }
 
 impl fmt::Display for Verdict {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Verdict { sent, confirmed, lost, unexpected, doubled, settled_twice, unsettled, recovered } = self;
+        let Verdict { sent, confirmed, lost, unexpected, doubled, settled_twice, unsettled, unclear, recovered } = self;
         write!(
             f,
             "{sent} sent, {confirmed} confirmed, {lost} lost, {unexpected} unexpected, {doubled} delivered twice, "
         )?;
-        write!(f, "{settled_twice} settled twice, {unsettled} unsettled, {recovered} unconfirmed and delivered")
+        write!(f, "{settled_twice} settled twice, {unsettled} unsettled, {unclear} settled without an answer, ")?;
+        write!(f, "{recovered} unconfirmed and delivered")
     }
 }

@@ -8,14 +8,17 @@ use futures::{StreamExt, future};
 use lapin::{
     BasicProperties, Channel, Connection, ConnectionProperties, Consumer,
     options::{
-        BasicAckOptions, BasicConsumeOptions, BasicGetOptions, BasicPublishOptions, BasicQosOptions, ChannelFlowOptions,
-        ConfirmSelectOptions, QueueDeclareOptions,
+        BasicAckOptions, BasicConsumeOptions, BasicGetOptions, BasicPublishOptions, BasicQosOptions,
+        ChannelFlowOptions, ConfirmSelectOptions, QueueDeclareOptions,
     },
     types::{AMQPValue, FieldTable},
 };
 use seedpod::queue::{Amqp, Broker, BrokerExt, Id, Publish, Step, Subscription, Topic, TopicOptions, Want};
 use seedpod_server_tests::rabbit::Rabbit;
-use std::time::{Duration, Instant};
+use std::{
+    future::Future,
+    time::{Duration, Instant},
+};
 
 type Outcome<T = ()> = Result<T, Box<dyn std::error::Error>>;
 
@@ -26,6 +29,11 @@ const BODY: [u8; 64] = [7; 64];
 
 fn main() -> Outcome {
     let rounds = std::env::var("PEERS_ROUNDS").ok().and_then(|text| text.parse().ok()).unwrap_or(11_usize);
+    report(rounds)
+}
+
+/// Begins a node, measures so many rounds and prints the table.
+pub(crate) fn report(rounds: usize) -> Outcome {
     let rabbit = Rabbit::start("");
     tokio::runtime::Runtime::new()?.block_on(measure(&rabbit.url(), rounds))
 }
@@ -37,18 +45,23 @@ async fn measure(url: &str, rounds: usize) -> Outcome {
     let ours = Ours { workers: topic.subscription("one"), broker, topic };
     let raw = Raw::connect(url).await?;
     let cases = [
-        "publish, one at a time: seedpod", "publish, one at a time: lapin",
-        "publish, 64 at a time: seedpod", "publish, 64 at a time: lapin",
-        "lease and settle, one at a time: seedpod", "deliver and acknowledge, one at a time, prefetch 1: lapin",
+        "publish, one at a time: seedpod",
+        "publish, one at a time: lapin",
+        "publish, 64 at a time: seedpod",
+        "publish, 64 at a time: lapin",
+        "lease and settle, one at a time: seedpod",
+        "deliver and acknowledge, one at a time, prefetch 1: lapin",
         "get and acknowledge, one at a time: lapin",
-        "lease and settle, 64 at a time: seedpod", "deliver and acknowledge, 64 at a time, prefetch 64: lapin",
+        "lease and settle, 64 at a time: seedpod",
+        "deliver and acknowledge, 64 at a time, prefetch 64: lapin",
     ];
     let mut measured = vec![Vec::new(); cases.len()];
     for round in 0..=rounds {
         let mut at = measured.iter_mut();
         let mut note = |taken: (Duration, Duration)| {
             let row = at.next();
-            if round > 0 { // the first warms up
+            if round > 0 {
+                // the first warms up
                 row.into_iter().for_each(|row| row.push(taken));
             }
         };

@@ -62,7 +62,10 @@ async fn worker(load: Arc<Load>) {
                     match load.broker.ack(delivery.lease).await {
                         Ok(()) => load.total.settled(number),
                         Err(error) if error.kind() == Kind::LeaseLost => {} // it comes again
-                        Err(error) => hurt(&load, &error).await,
+                        Err(error) => {
+                            load.total.unclear(number);
+                            hurt(&load, &error).await;
+                        }
                     }
                 }
             }

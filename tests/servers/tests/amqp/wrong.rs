@@ -61,4 +61,10 @@ async fn a_server_that_says_nothing() {
     assert!(began.elapsed() < Duration::from_secs(3), "it took {:?}", began.elapsed());
     assert_eq!(error.kind(), Kind::Unavailable);
     assert!(error.to_string().contains("said nothing for 1s"), "{error}");
+
+    // those who ask at once wait together, not one after the other
+    let began = Instant::now();
+    let topic = Topic::new("orders");
+    let all = futures::future::join_all((0..20).map(|_| broker.inspect(&topic))).await;
+    assert!(all.iter().all(Result::is_err) && began.elapsed() < Duration::from_secs(4), "{:?}", began.elapsed());
 }

@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 /// A message that was delivered and is not settled.
 #[derive(Clone)]
-pub(super) struct Out {
+pub(super) struct Unsettled {
     pub(super) lane: Lane,
     pub(super) session: Arc<Session>,
     pub(super) batch: Arc<Batch>,
@@ -19,9 +19,15 @@ pub(super) struct Out {
     acker: Acker,
 }
 
-impl Out {
-    pub(super) fn new(lane: &Lane, session: &Arc<Session>, acker: Acker, batch: Arc<Batch>, attempts: Attempts) -> Out {
-        Out { lane: lane.clone(), session: session.clone(), batch, attempts, acker }
+impl Unsettled {
+    pub(super) fn new(
+        lane: &Lane,
+        session: &Arc<Session>,
+        acker: Acker,
+        batch: Arc<Batch>,
+        attempts: Attempts,
+    ) -> Unsettled {
+        Unsettled { lane: lane.clone(), session: session.clone(), batch, attempts, acker }
     }
 
     /// Whether the channel is there over which it came. Else the server has the message back.
