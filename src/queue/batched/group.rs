@@ -203,10 +203,9 @@ where
             }
         };
         let taken = call.await;
-        let end = match &mut *taken.lock() {
+        match &mut *taken.lock() {
             Ok(ends) => ends.remove(&place).unwrap_or_else(|| Err(lost())),
             Err(error) => Err(error.clone()),
-        };
-        end
+        }
     }
 }

@@ -40,7 +40,8 @@ pub struct Schedule(Ticks);
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Ticks {
-    Fields(Fields),
+    /// As they were written, and what they mean.
+    Fields(Box<str>, Fields),
     Every(Duration),
 }
 
@@ -82,7 +83,7 @@ impl Schedule {
                 let next = Duration::new(u64::try_from(nanos / 1_000_000_000).ok()?, (nanos % 1_000_000_000) as u32);
                 SystemTime::UNIX_EPOCH.checked_add(next)
             }
-            Ticks::Fields(fields) => {
+            Ticks::Fields(_, fields) => {
                 let minutes = i64::try_from(since.as_secs() / 60).ok()?.checked_add(1)?;
                 let next = u64::try_from(fields.first_from(minutes)?).ok()?.checked_mul(60)?;
                 SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(next))
@@ -98,7 +99,7 @@ impl Schedule {
                 let over = u64::try_from(since.as_nanos() % beat.as_nanos()).ok()?;
                 time.checked_sub(Duration::from_nanos(over))
             }
-            Ticks::Fields(fields) => {
+            Ticks::Fields(_, fields) => {
                 let minutes = fields.last_until(i64::try_from(since.as_secs() / 60).ok()?)?;
                 let seconds = u64::try_from(minutes).ok()?.checked_mul(60)?;
                 SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(seconds))
@@ -182,7 +183,7 @@ impl FromStr for Schedule {
         if fields.first_from(0).is_none() {
             return Err(place(Error::new(Kind::Invalid, "it never comes: no month has such a day")));
         }
-        Ok(Schedule(Ticks::Fields(fields)))
+        Ok(Schedule(Ticks::Fields(text.trim().into(), fields)))
     }
 }
 
@@ -190,7 +191,7 @@ impl fmt::Display for Schedule {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.0 {
             Ticks::Every(beat) => write!(f, "every {beat:?}"),
-            Ticks::Fields(_) => f.write_str("by the fields of cron"),
+            Ticks::Fields(text, _) => f.write_str(text),
         }
     }
 }
@@ -236,6 +237,8 @@ mod tests {
             assert_eq!(next(schedule, from), at(to), "{schedule} from {from}");
         }
         let beat = Schedule::every(Duration::from_secs(90)).unwrap();
+        let told = [beat.to_string(), " 0  12 * * * ".parse::<Schedule>().unwrap().to_string()];
+        assert_eq!(told, ["every 90s", "0  12 * * *"]);
         assert_eq!(beat.after(at("1970-01-01 00:02")), Some(SystemTime::UNIX_EPOCH + Duration::from_secs(180)));
     }
 
@@ -277,7 +280,7 @@ mod tests {
             };
             let text = [(0, 60), (0, 24), (1, 29), (1, 13), (0, 8)].map(|(least, most)| number(&mut rng, least, most));
             let schedule: Schedule = text.join(" ").parse().unwrap();
-            let Schedule(Ticks::Fields(fields)) = &schedule else { panic!("it has fields") };
+            let Schedule(Ticks::Fields(_, fields)) = &schedule else { panic!("it has fields") };
             let meant = |minute: i64| {
                 let date = Civil::of_day(minute.div_euclid(1440));
                 fields.has_time(minute.rem_euclid(1440)) && fields.has_day(&date)
