@@ -173,7 +173,7 @@ impl<T: Send + Sync + 'static, C> QueueBuilder<T, C> {
         broker.declare(&topic, options.subscription(&workers)).await?;
         let sweep = beside("sweep");
         broker.declare(&sweep, TopicOptions::new().subscription(WORKERS)).await?;
-        let ids = Ids::new(&name, seed.unwrap_or_else(Seed::ambient).fork("queue"));
+        let ids = Ids::new(&name, seed.unwrap_or_else(Seed::fresh).fork("queue"));
         let inner = Inner {
             broker,
             workers: topic.subscription(workers),
