@@ -1,6 +1,6 @@
 //! What stands beside a message in the broker's state: whether it is called off or replaced, and what it resulted in.
 
-use super::{Consume, Done, Message, control::Fate, verdict::End};
+use super::{Consume, Done, Message, control::Fate, verdict::End, worker::RECONNECT};
 use crate::base::{Error, Kind, Result, time};
 use crate::queue::{
     Broker, Reject, StateWrite, Step,
@@ -21,7 +21,7 @@ impl<S> Consume<S> {
         if self.rows.is_none() {
             return Ok(false);
         }
-        is_replaced(&*self.broker, message.headers(), message.id()).await
+        patiently(|| is_replaced(&*self.broker, message.headers(), message.id())).await
     }
 
     /// Resolves once the message is called off: with the row that says so, to be forgotten. It looks now, and again ten
@@ -65,10 +65,24 @@ impl<S> Consume<S> {
             return Ok(End::Failed(Error::new(Kind::Unsupported, lack)));
         };
         let key = result_key(message.home(), message.id());
-        let (version, _) = self.broker.load(&key).await?;
+        let (version, _) = patiently(|| self.broker.load(&key)).await?;
         let sweep = Sweep::after(sweep, &key, version.saturating_add(1), self.results)?;
         let done = Done { publishes, state, result: None }.write(key, version, result).publish(sweep);
         Ok(End::Done(done))
+    }
+}
+
+/// Asks again and again while the broker is out of reach: the lease ends it at last.
+pub(super) async fn patiently<T, F: Future<Output = Result<T>>>(ask: impl Fn() -> F) -> Result<T> {
+    let mut refused = 0;
+    loop {
+        match ask().await {
+            Err(error) if error.is_retryable() => {
+                time::sleep(error.retry_after().unwrap_or_else(|| RECONNECT.ceiling(refused))).await;
+                refused += 1;
+            }
+            answered => return answered,
+        }
     }
 }
 
@@ -92,5 +106,5 @@ impl Service<Message> for Sweeper {
 }
 
 async fn sweep(broker: Arc<dyn Broker>, message: Message) -> Result {
-    Sweep::carry_out(&*broker, Sweep::read(&message.bytes()?)?).await
+    Sweep::read(&message.bytes()?)?.carry_out(&*broker).await
 }

@@ -2,7 +2,9 @@
 
 use super::{
     Consume, Message,
+    aside::patiently,
     control::Fate,
+    message::ROW_TRIES,
     verdict::{End, Verdict},
 };
 use crate::{
@@ -225,9 +227,10 @@ where
     /// Settles, and forgets with it what is kept only while the message is under way.
     async fn settle_with(&self, step: &Step, fate: Fate, message: &Message, rng: &mut Rng) -> Result {
         let ends = matches!(fate, Fate::Done | Fate::Rejected | Fate::Dropped);
-        if ends && let Some(whole) = message.with_rows(step) {
+        for _ in 0..ROW_TRIES {
+            let Some(whole) = patiently(|| message.with_rows(step, ends)).await? else { break };
             match self.settle(whole, rng).await {
-                Err(error) if error.kind() == Kind::Conflict => {} // of a row that another has written since
+                Err(error) if error.kind() == Kind::Conflict => {} // of a row that was written since it was looked at
                 settled => return settled,
             }
         }
@@ -300,7 +303,7 @@ impl<S> Consume<S> {
 }
 
 /// Between tries to reach a broker.
-const RECONNECT: Backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(10));
+pub(super) const RECONNECT: Backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(10));
 
 fn message_of(panic: &(dyn Any + Send)) -> String {
     let text = panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str));
