@@ -31,6 +31,7 @@ mod pod_schedules;
 #[cfg(target_os = "linux")]
 mod processes;
 mod queue;
+mod queue_input;
 mod queue_model;
 mod queue_schedules;
 mod reply;
