@@ -1,6 +1,6 @@
 //! Chance from one seed: a stream of numbers per purpose, forked by name, so that no draw depends on another's timing.
 
-use super::hash;
+use super::{hash, time::Instant};
 use std::{cell::Cell, ops::Range};
 
 /// What all chance of a run comes from.
@@ -17,8 +17,18 @@ use std::{cell::Cell, ops::Range};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Seed(u64);
 
+/// What is known of the simulation that a thread runs.
+#[derive(Clone, Copy, Debug)]
+struct Simulation {
+    seed: Seed,
+    /// How many seeds were given out that are unlike each other.
+    fresh: u64,
+    /// When somebody first asked for its time.
+    start: Option<Instant>,
+}
+
 thread_local! {
-    static SIMULATION: Cell<Option<Seed>> = const { Cell::new(None) };
+    static SIMULATION: Cell<Option<Simulation>> = const { Cell::new(None) };
 }
 
 impl Seed {
@@ -29,10 +39,27 @@ impl Seed {
 
     /// The running simulation's seed, or one from the operating system.
     pub fn ambient() -> Self {
-        SIMULATION.get().unwrap_or_else(|| {
-            // without entropy any seed is as good: chance here spreads load, it keeps no secrets
-            Seed(rand::TryRng::try_next_u64(&mut rand::rngs::SysRng).unwrap_or(0x5EED))
-        })
+        SIMULATION.get().map_or_else(Seed::of_the_system, |simulation| simulation.seed)
+    }
+
+    /// Unlike any other that is given out so: for handles that make ids, of which no two may make the same.
+    pub(crate) fn fresh() -> Self {
+        let Some(simulation) = SIMULATION.get() else { return Seed::of_the_system() };
+        SIMULATION.set(Some(Simulation { fresh: simulation.fresh + 1, ..simulation }));
+        simulation.seed.fork("fresh").fork_index(simulation.fresh)
+    }
+
+    fn of_the_system() -> Self {
+        // without entropy any seed is as good: chance here spreads load, it keeps no secrets
+        Seed(rand::TryRng::try_next_u64(&mut rand::rngs::SysRng).unwrap_or(0x5EED))
+    }
+
+    /// The moment at which the running simulation began: when it was first asked for. None outside of any.
+    pub(super) fn simulated_since(now: Instant) -> Option<Instant> {
+        let simulation = SIMULATION.get()?;
+        let start = simulation.start.unwrap_or(now);
+        SIMULATION.set(Some(Simulation { start: Some(start), ..simulation }));
+        Some(start)
     }
 
     /// Whether this thread runs a simulation.
@@ -43,7 +70,7 @@ impl Seed {
     /// Makes this the seed of everything on this thread until the guard is dropped: how a simulation begins.
     #[must_use = "the simulation ends when the guard is dropped"]
     pub fn simulate(self) -> Simulating {
-        Simulating { before: SIMULATION.replace(Some(self)) }
+        Simulating { before: SIMULATION.replace(Some(Simulation { seed: self, fresh: 0, start: None })) }
     }
 
     /// The seed for this purpose.
@@ -72,7 +99,7 @@ impl Seed {
 /// Ends the simulation of this thread when dropped.
 #[derive(Debug)]
 pub struct Simulating {
-    before: Option<Seed>,
+    before: Option<Simulation>,
 }
 
 impl Drop for Simulating {
@@ -166,6 +193,18 @@ mod tests {
         }
         assert!(!Seed::in_simulation());
         assert_ne!(Seed::ambient(), Seed::ambient());
+    }
+
+    #[test]
+    fn fresh_seeds_are_unlike_each_other_and_repeat() {
+        let three = || {
+            let _simulation = Seed::new(5).simulate();
+            [Seed::fresh(), Seed::fresh(), Seed::fresh()]
+        };
+        let [one, two, other] = three();
+        assert!(one != two && two != other && one != other && one != Seed::new(5));
+        assert_eq!(three(), [one, two, other]);
+        assert_ne!(Seed::fresh(), Seed::fresh());
     }
 
     #[test]

@@ -54,13 +54,13 @@ impl WallClock {
         WallClock { epoch, start: now() }
     }
 
-    /// A clock that starts at the system's time, or at [`SIMULATED_EPOCH`](Self::SIMULATED_EPOCH) in a simulation.
+    /// A clock that starts at the system's time. In a simulation all such clocks are the same, and the first of them
+    /// starts at [`SIMULATED_EPOCH`](Self::SIMULATED_EPOCH).
     #[expect(clippy::disallowed_methods, reason = "this is the one place that reads it")]
     pub fn ambient() -> Self {
-        if super::Seed::in_simulation() {
-            WallClock::starting_at(SystemTime::UNIX_EPOCH + Self::SIMULATED_EPOCH)
-        } else {
-            WallClock::starting_at(SystemTime::now())
+        match super::Seed::simulated_since(now()) {
+            Some(start) => WallClock { epoch: SystemTime::UNIX_EPOCH + Self::SIMULATED_EPOCH, start },
+            None => WallClock::starting_at(SystemTime::now()),
         }
     }
 

@@ -52,6 +52,13 @@ pub(super) struct Reports {
     last: Option<Instant>,
 }
 
+impl Reports {
+    /// Whether anything was said, though it be unknown whether it was kept.
+    pub(super) fn has_any(&self) -> bool {
+        self.last.is_some()
+    }
+}
+
 /// Two reports come no closer than this.
 const EVERY: Duration = Duration::from_secs(1);
 
@@ -92,9 +99,10 @@ impl Progress {
     }
 
     /// Forgets what was said, as part of the settlement.
-    pub(super) fn forget(subscription: &Subscription, id: Id, reports: &Lock<Reports>) -> Option<StateWrite> {
-        let version = reports.lock().version;
-        (version > 0).then(|| StateWrite { key: key(subscription, id), expect: version, value: None })
+    pub(super) async fn forget(broker: &dyn Broker, subscription: &Subscription, id: Id) -> Result<Option<StateWrite>> {
+        let key = key(subscription, id);
+        let (version, _) = broker.load(&key).await?;
+        Ok((version > 0).then_some(StateWrite { key, expect: version, value: None }))
     }
 }
 

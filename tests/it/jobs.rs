@@ -267,6 +267,98 @@ async fn a_replaced_job_is_dropped_and_the_new_one_done() {
     assert_eq!([take(&queue).await, take(&queue).await], [Some(5), None], "by hand likewise");
 }
 
+/// Versions of a row begin anew once it is forgotten: one that was replaced must not free what another took since.
+#[tokio::test(start_paused = true)]
+async fn a_key_is_freed_by_its_holder_alone() {
+    let queue = numbers().await;
+    let replacing = |number| Job::new(number).unique(Unique::key("ann").when_taken(Taken::Replace));
+    queue.submit(replacing(1).delay(60 * SECOND)).await.unwrap();
+    queue.submit(replacing(2)).await.unwrap();
+    assert_eq!(take(&queue).await, Some(2));
+    let third = queue.submit(Job::new(3).delay(600 * SECOND).unique(Unique::key("ann"))).await.unwrap();
+    assert!(third.is_new, "the second is done");
+    time::sleep(61 * SECOND).await;
+    assert_eq!(take(&queue).await, None, "the first was replaced");
+    let fourth = queue.submit(Job::new(4).unique(Unique::key("ann"))).await.unwrap();
+    assert_eq!((fourth.id, fourth.is_new), (third.id, false));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_replaced_job_stays_dropped_though_its_successor_is_done() {
+    let queue = numbers().await;
+    let replacing = |number| Job::new(number).unique(Unique::key("ann").when_taken(Taken::Replace));
+    queue.submit(replacing(1).delay(60 * SECOND)).await.unwrap();
+    queue.submit(replacing(2)).await.unwrap();
+    let pump = queue.worker(|number: u32| async move {
+        assert_eq!(number, 2);
+        Ok::<_, Error>(())
+    });
+    let control = pump.control();
+    pump.run_until(time::sleep(100 * SECOND)).await.unwrap();
+    assert_eq!((control.tally().done, control.tally().dropped), (1, 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_redriven_job_has_no_key_to_lose() {
+    let queue = numbers().await;
+    let replacing = |number| Job::new(number).unique(Unique::key("ann").when_taken(Taken::Replace));
+    queue.submit(replacing(1)).await.unwrap();
+    queue.take().await.unwrap().unwrap().reject("odd").await.unwrap();
+    let second = queue.submit(replacing(2).delay(60 * SECOND)).await.unwrap();
+    assert_eq!(Redrive::new(queue.broker().clone(), queue.dead_letters()).run().await.unwrap().moved, 1);
+    assert_eq!(take(&queue).await, Some(1), "it is done beside the other");
+    let third = queue.submit(Job::new(3).unique(Unique::key("ann"))).await.unwrap();
+    assert_eq!((third.id, third.is_new), (second.id, false));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_said_of_progress_is_forgotten_whoever_said_it() {
+    let queue = numbers().await;
+    let id = queue.submit(1).await.unwrap().id;
+    let taken = || queue.assign(Want::one().hold(10 * SECOND));
+    let killed = taken().await.unwrap().pop().unwrap();
+    killed.progress(0.5, "half").await.unwrap();
+    time::sleep(11 * SECOND).await;
+    let next = taken().await.unwrap().pop().unwrap();
+    assert_eq!(next.attempts().lapses, 1);
+    next.progress(0.7, "more").await.unwrap();
+    next.postpone(Duration::ZERO).await.unwrap();
+    assert_eq!(queue.progress(id).await.unwrap(), None, "it is not under way");
+    let last = taken().await.unwrap().pop().unwrap();
+    last.complete(()).await.unwrap();
+    assert_eq!(queue.progress(id).await.unwrap(), None);
+}
+
+/// A result that nobody would keep is not dropped in silence.
+#[tokio::test(start_paused = true)]
+async fn by_hand_there_is_no_result() {
+    let queue = numbers().await;
+    queue.submit(1).await.unwrap();
+    let task = queue.take().await.unwrap().unwrap();
+    let error = task.complete(Done::new().result(&1).unwrap()).await.unwrap_err();
+    assert_eq!(error.kind(), Kind::Unsupported);
+    task.complete(()).await.unwrap();
+}
+
+#[test]
+fn handles_of_a_simulation_give_out_ids_of_their_own_and_share_its_clock() {
+    crate::schedule::simulate(Seed::new(1), async {
+        let broker: Arc<dyn Broker> = Arc::new(Memory::new());
+        let one: Queue<u32> = Queue::open(broker.clone(), "numbers").await.unwrap();
+        let first = one.submit(1).await.unwrap();
+        time::sleep(100 * SECOND).await;
+        let other: Queue<u32> = Queue::open(broker, "numbers").await.unwrap();
+        let second = other.submit(2).await.unwrap();
+        assert!(second.is_new && second.id != first.id);
+        let job = |number| Job::new(number).unique(Unique::key("ann").within(50 * SECOND));
+        one.submit(job(3)).await.unwrap();
+        time::sleep(49 * SECOND).await;
+        assert!(!other.submit(job(4)).await.unwrap().is_new);
+        time::sleep(SECOND).await;
+        assert!(other.submit(job(5)).await.unwrap().is_new);
+    });
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_cancelled_job_is_dropped_wherever_it_is() {
     let queue = numbers().await;

@@ -32,6 +32,7 @@ mod pod_schedules;
 mod processes;
 mod queue;
 mod queue_features;
+mod queue_input;
 mod queue_model;
 mod queue_schedules;
 mod reply;

@@ -11,11 +11,32 @@ use std::{
 
 /// What faults hit in one schedule: a fault counts only where it met something in flight.
 #[derive(Debug, Default)]
-pub(crate) struct Hits(BTreeMap<&'static str, u64>);
+pub(crate) struct Hits {
+    faults: BTreeMap<&'static str, u64>,
+    /// By what was in flight, where the subject tells its features apart.
+    met: BTreeMap<(&'static str, &'static str), u64>,
+}
 
 impl Hits {
     pub(crate) fn hit(&mut self, fault: &'static str) {
-        *self.0.entry(fault).or_default() += 1;
+        *self.faults.entry(fault).or_default() += 1;
+    }
+
+    /// The fault hit something that has these features.
+    pub(crate) fn met(&mut self, fault: &'static str, features: impl IntoIterator<Item = &'static str>) {
+        self.hit(fault);
+        for feature in features {
+            *self.met.entry((fault, feature)).or_default() += 1;
+        }
+    }
+
+    fn add(&mut self, more: Hits) {
+        for (fault, hits) in more.faults {
+            *self.faults.entry(fault).or_default() += hits;
+        }
+        for (cell, hits) in more.met {
+            *self.met.entry(cell).or_default() += hits;
+        }
     }
 }
 
@@ -34,10 +55,22 @@ pub(crate) struct Subject {
 /// Every so many schedules one is run twice: what it returns must be the same, or its seed would not replay it.
 const REPLAYED: u64 = 20;
 
+/// Each fault must meet each feature once in so many schedules, on the average.
+const THIN: u64 = 100;
+
 impl Subject {
     /// Runs the schedules, prints the hit table, and holds every fault to its share. A schedule returns what tells its
     /// course from another's.
-    pub(crate) fn run<T: PartialEq + Debug>(&self, mut one: impl FnMut(Seed, &mut Hits) -> T) {
+    pub(crate) fn run<T: PartialEq + Debug>(&self, one: impl FnMut(Seed, &mut Hits) -> T) {
+        self.run_by_feature(&[], one);
+    }
+
+    /// The same, where each fault must meet each of these features in flight.
+    pub(crate) fn run_by_feature<T: PartialEq + Debug>(
+        &self,
+        features: &[&'static str],
+        mut one: impl FnMut(Seed, &mut Hits) -> T,
+    ) {
         let number = |name: &str| std::env::var(name).ok().and_then(|text| text.parse::<u64>().ok());
         let only = number("SEEDPOD_SEED");
         let asked = number("SEEDPOD_SCHEDULES").unwrap_or(self.usual);
@@ -60,20 +93,23 @@ impl Subject {
                 );
                 resume_unwind(panic);
             }
-            for (fault, hit) in hits.0 {
-                *total.0.entry(fault).or_default() += hit;
-            }
+            total.add(hits);
         }
         println!("{}", self.table(count, &total));
+        print!("{}", self.cells(features, &total));
         if only.is_some() {
             return;
         }
         for fault in self.faults {
-            let hit = total.0.get(fault).copied().unwrap_or(0);
+            let hit = total.faults.get(fault).copied().unwrap_or(0);
             assert!(hit * 10 >= count, "{fault} met something in flight only {hit} times in {count} schedules");
         }
-        let all: u64 = total.0.values().sum();
+        let all: u64 = total.faults.values().sum();
         assert!(all >= 3 * count, "{all} faults in {count} schedules are fewer than three each");
+        for (fault, feature) in self.faults.iter().flat_map(|fault| features.iter().map(move |of| (*fault, *of))) {
+            let met = total.met.get(&(fault, feature)).copied().unwrap_or(0);
+            assert!(met >= count / THIN, "{fault} met {feature} only {met} times in {count} schedules");
+        }
     }
 
     fn table(&self, count: u64, total: &Hits) -> String {
@@ -81,12 +117,33 @@ impl Subject {
         if self.one_in > 1 {
             let _ = write!(text, " (one for each {} asked for)", self.one_in);
         }
-        for fault in self.faults.iter().filter(|fault| !total.0.contains_key(*fault)) {
+        for fault in self.faults.iter().filter(|fault| !total.faults.contains_key(*fault)) {
             let _ = write!(text, "\n  {:>7} {fault}", 0);
         }
-        for (fault, hit) in &total.0 {
+        for (fault, hit) in &total.faults {
             let _ = write!(text, "\n  {hit:>7} {fault}");
         }
+        text
+    }
+
+    /// How often each fault met each feature.
+    fn cells(&self, features: &[&'static str], total: &Hits) -> String {
+        if features.is_empty() {
+            return String::new();
+        }
+        let width = self.faults.iter().map(|fault| fault.len()).max().unwrap_or(0);
+        let mut text = format!("  {:width$}", "");
+        for feature in features {
+            let _ = write!(text, " {feature:>10}");
+        }
+        for fault in self.faults {
+            let _ = write!(text, "\n  {fault:width$}");
+            for feature in features {
+                let met = total.met.get(&(*fault, *feature)).copied().unwrap_or(0);
+                let _ = write!(text, " {met:>10}");
+            }
+        }
+        text.push('\n');
         text
     }
 }

@@ -131,5 +131,5 @@ impl Service<Message> for Sweeper {
 }
 
 async fn sweep(broker: Arc<dyn Broker>, message: Message) -> Result {
-    Sweep::carry_out(&*broker, Sweep::read(&message.bytes()?)?).await
+    Sweep::read(&message.bytes()?)?.carry_out(&*broker).await
 }

@@ -89,6 +89,10 @@ impl Done {
         self
     }
 
+    pub(in crate::queue) fn has_result(&self) -> bool {
+        self.result.is_some()
+    }
+
     pub(in crate::queue) fn onto(self, mut step: Step) -> Step {
         step.publishes.extend(self.publishes);
         step.state.extend(self.state);

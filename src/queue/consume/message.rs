@@ -13,6 +13,9 @@ use std::{fmt, sync::Arc, time::Duration};
 /// The header that says whose a message is.
 pub(in crate::queue) const TENANT: &str = "tenant";
 
+/// How often a settlement looks at the rows that go with it, before it leaves them alone.
+pub(super) const ROW_TRIES: u32 = 3;
+
 /// What all messages of a pump share.
 pub(in crate::queue) struct Source {
     broker: Arc<dyn Broker>,
@@ -60,23 +63,46 @@ impl Message {
 
     /// Settles it for good, and forgets with it what is kept only while it is under way.
     pub(in crate::queue) async fn end(&self, step: Step) -> Result {
-        if let Some(whole) = self.with_rows(&step) {
+        self.settle(step, true).await
+    }
+
+    /// Gives it back, to be tried again.
+    pub(in crate::queue) async fn give_back(&self, step: Step) -> Result {
+        self.settle(step, false).await
+    }
+
+    async fn settle(&self, step: Step, ends: bool) -> Result {
+        for _ in 0..ROW_TRIES {
+            let Some(whole) = self.with_rows(&step, ends).await? else { break };
             match self.broker().settle(whole).await {
-                Err(error) if error.kind() == Kind::Conflict => {} // of a row that another has written since
+                Err(error) if error.kind() == Kind::Conflict => {} // of a row that was written since it was looked at
                 settled => return settled,
             }
         }
         self.broker().settle(step).await
     }
 
-    /// The step, together with what is kept only while the message is under way; none where nothing is.
-    pub(super) fn with_rows(&self, step: &Step) -> Option<Step> {
-        let said = Progress::forget(self.home(), self.id(), self.pulse.reports());
-        let mut rows = said.into_iter().chain(held(self.headers())).peekable();
-        rows.peek()?;
+    /// The step, together with what is kept only while the message is under way: how far it is, which is said anew at the
+    /// next try, and its unique key, which is kept until it ends. None where nothing is.
+    pub(super) async fn with_rows(&self, step: &Step, ends: bool) -> Result<Option<Step>> {
+        let (broker, id) = (self.broker(), self.id());
+        if !broker.guarantees().keeps_rows() {
+            return Ok(None);
+        }
+        let mut rows = Vec::new();
+        // what an earlier handler said before it was killed was not forgotten
+        if self.pulse.reports().lock().has_any() || self.attempts().lapses > 0 || self.attempts().crashes > 0 {
+            rows.extend(Progress::forget(broker, self.home(), id).await?);
+        }
+        if ends {
+            rows.extend(held(broker, self.headers(), id).await?);
+        }
+        if rows.is_empty() {
+            return Ok(None);
+        }
         let mut whole = step.clone();
         whole.state.extend(rows);
-        Some(whole)
+        Ok(Some(whole))
     }
 
     pub(super) fn lease(&self) -> Lease {

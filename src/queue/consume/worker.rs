@@ -3,6 +3,7 @@
 use super::{
     Consume, Message,
     control::Fate,
+    message::ROW_TRIES,
     renew::RECONNECT,
     verdict::{End, Verdict},
 };
@@ -184,9 +185,10 @@ where
     /// Settles, and forgets with it what is kept only while the message is under way.
     async fn settle_with(&self, step: &Step, fate: Fate, message: &Message, rng: &mut Rng) -> Result {
         let ends = matches!(fate, Fate::Done | Fate::Rejected | Fate::Dropped);
-        if ends && let Some(whole) = message.with_rows(step) {
+        for _ in 0..ROW_TRIES {
+            let Some(whole) = self.until_reached(|| message.with_rows(step, ends), rng).await? else { break };
             match self.settle(whole, rng).await {
-                Err(error) if error.kind() == Kind::Conflict => {} // of a row that another has written since
+                Err(error) if error.kind() == Kind::Conflict => {} // of a row that was written since it was looked at
                 settled => return settled,
             }
         }

@@ -217,7 +217,7 @@ impl<T: Send + Sync + 'static, C> QueueBuilder<T, C> {
         }
         let sweep = beside("sweep");
         broker.declare(&sweep, TopicOptions::new().subscription(WORKERS)).await?;
-        let ids = Ids::new(&name, seed.unwrap_or_else(Seed::ambient).fork("queue"));
+        let ids = Ids::new(&name, seed.unwrap_or_else(Seed::fresh).fork("queue"));
         let workers = topic.subscription(workers);
         let inner = Inner {
             broker,

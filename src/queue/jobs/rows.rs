@@ -2,7 +2,7 @@
 //! a message that comes when their time is over.
 
 use crate::base::{Error, Kind, Name, Result};
-use crate::queue::{Broker, Headers, Id, Publish, StateWrite, Step, Subscription, Topic};
+use crate::queue::{Broker, Headers, Id, Publish, StateWrite, Step, Subscription, Topic, redrive::FIRST_ID};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
@@ -70,17 +70,25 @@ pub(crate) fn shows(headers: &mut Headers, key: &Name) {
     headers.insert(REPLACEABLE, key.as_str());
 }
 
-/// The row that a message holds, to be forgotten with its settlement.
-pub(crate) fn held(headers: &Headers) -> Option<StateWrite> {
-    let (version, key) = headers.get(HOLDS)?.split_once(' ')?;
-    Some(StateWrite { key: Name::from(key), expect: version.parse().ok()?, value: None })
+/// The row that a message holds, to be forgotten with its settlement: where it still names the message, since versions
+/// begin anew, and by now another may hold a row of the same version.
+pub(crate) async fn held(broker: &dyn Broker, headers: &Headers, id: Id) -> Result<Option<StateWrite>> {
+    let Some((_, key)) = headers.get(HOLDS).and_then(|row| row.split_once(' ')) else { return Ok(None) };
+    let key = Name::from(key);
+    let (version, value) = broker.load(&key).await?;
+    let own = Claim::read(version, &value).is_some_and(|claim| claim.id == id);
+    Ok(own.then_some(StateWrite { key, expect: version, value: None }))
 }
 
-/// Whether another took this message's place.
+/// Whether another took this message's place. One that was given up and redriven has none to lose.
 pub(crate) async fn is_replaced(broker: &dyn Broker, headers: &Headers, id: Id) -> Result<bool> {
-    let Some(key) = headers.get(REPLACEABLE) else { return Ok(false) };
+    let Some(key) = headers.get(REPLACEABLE).filter(|_| headers.get(FIRST_ID).is_none()) else { return Ok(false) };
     let (version, value) = broker.load(&Name::from(key)).await?;
-    Ok(Claim::read(version, &value).is_some_and(|claim| claim.id != id))
+    Ok(match Claim::read(version, &value) {
+        Some(claim) => claim.id != id,
+        // held until it is settled, and gone: with another that had taken it and is done
+        None => headers.get(HOLDS).is_some(),
+    })
 }
 
 /// What a sweep forgets.
@@ -88,25 +96,44 @@ pub(crate) async fn is_replaced(broker: &dyn Broker, headers: &Headers, id: Id) 
 pub(crate) struct Sweep {
     key: String,
     version: u64,
+    /// Where it is a claim: whose. A sweep may come twice, and versions begin anew.
+    #[serde(default)]
+    id: Option<String>,
 }
 
 impl Sweep {
     /// A message that forgets this row when it comes.
     pub(crate) fn after(topic: &Topic, key: &Name, version: u64, wait: Duration) -> Result<Publish> {
-        let sweep = serde_json::to_vec(&Sweep { key: key.to_string(), version })?;
-        Ok(Publish::new(topic, Id::of(format!("sweep {version} {key}")), sweep).delay(wait))
+        Sweep { key: key.to_string(), version, id: None }.publish(topic, wait)
     }
 
-    /// The row to be forgotten.
-    pub(crate) fn read(bytes: &Bytes) -> Result<StateWrite> {
-        let sweep: Sweep = serde_json::from_slice(bytes)?;
-        Ok(StateWrite { key: sweep.key.into(), expect: sweep.version, value: None })
+    /// A message that forgets the claim of this message when it comes.
+    pub(crate) fn of_claim(topic: &Topic, key: &Name, version: u64, id: Id, wait: Duration) -> Result<Publish> {
+        Sweep { key: key.to_string(), version, id: Some(id.to_string()) }.publish(topic, wait)
     }
 
-    /// Forgets it, where it is still of that version.
-    pub(crate) async fn carry_out(broker: &dyn Broker, row: StateWrite) -> Result {
+    fn publish(&self, topic: &Topic, wait: Duration) -> Result<Publish> {
+        let Sweep { key, version, id } = self;
+        let whose = id.as_deref().unwrap_or_default();
+        let sweep = serde_json::to_vec(self)?;
+        Ok(Publish::new(topic, Id::of(format!("sweep {version} {key} {whose}")), sweep).delay(wait))
+    }
+
+    pub(crate) fn read(bytes: &Bytes) -> Result<Sweep> {
+        Ok(serde_json::from_slice(bytes)?)
+    }
+
+    /// Forgets the row, where it is still what it was.
+    pub(crate) async fn carry_out(self, broker: &dyn Broker) -> Result {
+        let key = Name::from(self.key);
+        if let Some(id) = self.id {
+            let (version, row) = broker.load(&key).await?;
+            if Claim::read(version, &row).is_none_or(|claim| claim.id.to_string() != id) {
+                return Ok(());
+            }
+        }
         let mut step = Step::new();
-        step.state.push(row);
+        step.state.push(StateWrite { key, expect: self.version, value: None });
         match broker.settle(step).await {
             Err(error) if error.kind() == Kind::Conflict => Ok(()), // it was written anew, or is gone
             done => done,

@@ -139,7 +139,7 @@ impl<T: Send + Sync + 'static, C: Codec<T>> Queue<T, C> {
             let id = publish.id;
             let mut step = Step::new().write(&key, version, claim).publish(publish);
             if let Some(window) = unique.within {
-                step = step.publish(Sweep::after(&inner.sweep, &key, next, window)?);
+                step = step.publish(Sweep::of_claim(&inner.sweep, &key, next, id, window)?);
             }
             match inner.broker.settle(step).await {
                 Ok(()) => return Ok(Submitted::new(id, true)),

@@ -4,7 +4,7 @@ use super::{
     Queue, Schema,
     rows::{cancel_key, is_replaced},
 };
-use crate::base::Result;
+use crate::base::{Error, Kind, Result};
 use crate::queue::{Attempts, Broker, Charge, Codec, Done, Headers, Id, Lease, Message, Reject, Retry, Step, Want};
 use futures::future::BoxFuture;
 use std::{borrow::Cow, fmt, sync::Arc, time::Duration};
@@ -73,9 +73,14 @@ impl<T> Task<T> {
     ///
     /// # Errors
     /// [`Kind::LeaseLost`](crate::base::Kind::LeaseLost): it came too late, and counts for nothing. Otherwise it is still
-    /// in hand: [`Kind::Conflict`](crate::base::Kind::Conflict) of a state, or the broker's.
+    /// in hand: [`Kind::Conflict`] of a state, [`Kind::Unsupported`] for a [result](Done::result), or the broker's.
     pub async fn complete(&self, done: impl Into<Done>) -> Result {
-        self.message.end(done.into().onto(Step::new().ack(self.lease()))).await
+        let done = done.into();
+        if done.has_result() {
+            let message = "only workers of a queue keep results, and this is done by hand";
+            return Err(Error::new(Kind::Unsupported, message).at(format!("message {}", self.id())));
+        }
+        self.message.end(done.onto(Step::new().ack(self.lease()))).await
     }
 
     /// Back, to be tried again after this, charged as a failure.
@@ -83,7 +88,7 @@ impl<T> Task<T> {
     /// # Errors
     /// [`Kind::LeaseLost`](crate::base::Kind::LeaseLost), or the broker's.
     pub async fn retry(&self, after: Duration) -> Result {
-        self.broker().settle(Step::new().retry(Retry::new(self.lease()).after(after))).await
+        self.message.give_back(Step::new().retry(Retry::new(self.lease()).after(after))).await
     }
 
     /// Back, to be tried after this, uncharged.
@@ -92,7 +97,7 @@ impl<T> Task<T> {
     /// [`Kind::LeaseLost`](crate::base::Kind::LeaseLost), or the broker's.
     pub async fn postpone(&self, after: Duration) -> Result {
         let retry = Retry::new(self.lease()).after(after).charge(Charge::Nothing);
-        self.broker().settle(Step::new().retry(retry)).await
+        self.message.give_back(Step::new().retry(retry)).await
     }
 
     /// Given up for this reason: to the dead letters.

@@ -98,7 +98,7 @@ impl<Req, Res> Caller<Req, Res> {
     ) -> Result<Caller<Req, Res>> {
         let (requests, replies) = (requests.into(), replies.into());
         broker.declare(&replies, TopicOptions::new().subscription(CALLER)).await?;
-        let ids = Ids::new(replies.name(), Seed::ambient().fork("caller"));
+        let ids = Ids::new(replies.name(), Seed::fresh().fork("caller"));
         let inner = Inner {
             broker,
             ids,
