@@ -12,6 +12,7 @@
 //! - [`backoff`]: [`Backoff`], exponential with full jitter
 //! - [`random`]: [`Seed`] and [`Rng`], one seed forked by name
 //! - [`fault`]: [`Verdict`] and [`Faults`], rules that delay or fail a call
+//! - [`repeat`]: [`Repeat`], what may be sent once more
 //! - [`hash`]: maps that are only looked up in, with a fixed hasher
 //! - [`sync`]: the lock and the atomics that loom can replace
 
@@ -24,6 +25,7 @@ pub mod labels;
 pub mod name;
 pub mod outcome;
 pub mod random;
+pub mod repeat;
 pub mod sync;
 pub mod time;
 
@@ -35,4 +37,5 @@ pub use labels::{Labels, Selector};
 pub use name::Name;
 pub use outcome::Outcome;
 pub use random::{Rng, Seed};
+pub use repeat::Repeat;
 pub use time::Deadline;

@@ -1,7 +1,7 @@
 //! The one body type: what requests and responses carry, here and at the other end.
 
 use super::pool::Pooled;
-use crate::base::{BoxError, Error, Kind, Result};
+use crate::base::{BoxError, Error, Kind, Repeat, Result};
 use bytes::{Bytes, BytesMut};
 use futures::future::poll_fn;
 use http_body::{Body as HttpBody, Frame, SizeHint};
@@ -68,7 +68,7 @@ impl Body {
         Body(Inner::Pooled(pooled))
     }
 
-    /// A copy, where nothing of it can only be read once: bytes at hand. What a retry needs.
+    /// A copy, where nothing of it can only be read once: bytes at hand. What a retry needs, and asks for by [`Repeat`].
     pub fn try_clone(&self) -> Option<Body> {
         match &self.0 {
             Inner::Empty => Some(Body::empty()),
@@ -132,6 +132,12 @@ impl Body {
     /// As [`bytes`](Body::bytes); [`Kind::Invalid`] where it is not the JSON expected.
     pub async fn json<T: serde::de::DeserializeOwned>(self) -> Result<T> {
         Ok(serde_json::from_slice(&self.bytes().await?)?)
+    }
+}
+
+impl Repeat for Body {
+    fn again(&self) -> Option<Body> {
+        self.try_clone()
     }
 }
 

@@ -1,7 +1,7 @@
 //! HTTP requests carry metadata; HTTP responses are read by their status.
 
 use super::{Classify, Metadata};
-use crate::base::{Deadline, Error, Outcome};
+use crate::base::{Deadline, Error, Outcome, Repeat};
 use ::http::{HeaderMap, Method, Request, Response, StatusCode, header::RETRY_AFTER};
 use std::time::Duration;
 
@@ -11,8 +11,9 @@ pub const IDEMPOTENCY_KEY: &str = "idempotency-key";
 /// The deadline travels in the extensions, the key in the header [`IDEMPOTENCY_KEY`]. Idempotent by nature are the
 /// methods that RFC 9110 §9.2.2 calls so: GET, HEAD, OPTIONS, TRACE, PUT and DELETE.
 ///
-/// A body that is sent again must be `Clone`: bytes, not a stream.
-impl<B: Clone> Metadata for Request<B> {
+/// A body that is sent again must be at hand: bytes, or a `Body` made of them. A request whose body is a
+/// stream is sent once.
+impl<B: Repeat> Metadata for Request<B> {
     fn deadline(&self) -> Option<Deadline> {
         self.extensions().get().copied()
     }
@@ -31,7 +32,13 @@ impl<B: Clone> Metadata for Request<B> {
     }
 
     fn repeat(&self) -> Option<Self> {
-        Some(self.clone())
+        let mut again = Request::new(self.body().again()?);
+        *again.method_mut() = self.method().clone();
+        *again.uri_mut() = self.uri().clone();
+        *again.version_mut() = self.version();
+        *again.headers_mut() = self.headers().clone();
+        *again.extensions_mut() = self.extensions().clone();
+        Some(again)
     }
 }
 

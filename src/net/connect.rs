@@ -1,7 +1,7 @@
 //! How a host connects: names, interception, the directory, fault rules, and then the other's door.
 
 use super::{
-    Connect, Connection, Event, Host, REFUSED, Route, UNREACHABLE,
+    Connect, Connection, Event, Host, REFUSED, Route, Srv, UNREACHABLE,
     connection::Io,
     directory,
     event::Side,
@@ -77,6 +77,19 @@ impl Host {
             }
         };
         if found.is_empty() { Err(directory::unknown(name)) } else { Ok(found) }
+    }
+
+    /// The places of a service (`_http._tcp.cart.shop`): its SRV records, as the network's [directory](super::Directory) has
+    /// them.
+    ///
+    /// # Errors
+    /// [`Kind::NotFound`] for an unknown name; [`Kind::Unsupported`] where the network has no directory, or one without such
+    /// records; what the directory says.
+    pub async fn services(&self, name: &str) -> Result<Vec<Srv>> {
+        match self.net().directory() {
+            Some(directory) => directory.services(self.origin(), name).await.map_err(|error| error.at(name)),
+            None => Err(directory::no_services(name)),
+        }
     }
 
     /// Where a connection really goes: out through the proxy, or by the directory and in through the other's proxy.

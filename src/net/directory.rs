@@ -61,6 +61,19 @@ impl fmt::Debug for Route {
     }
 }
 
+/// One place of a service, as an SRV record has it (RFC 2782).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Srv {
+    /// Those with the lowest are to be used, as long as there are any.
+    pub priority: u16,
+    /// Its share of the calls, against the others of its priority.
+    pub weight: u16,
+    /// Its port.
+    pub port: u16,
+    /// The name of its host; `.` alone says that the service is decidedly not there.
+    pub target: String,
+}
+
 /// Answers for names (DNS) and virtual addresses (services) of a network.
 ///
 /// A network without one knows the names of its hosts, and over TCP then asks the system's resolver.
@@ -70,6 +83,15 @@ pub trait Directory: Send + Sync + 'static {
     /// # Errors
     /// [`Kind::NotFound`] where there is no such name.
     fn resolve<'a>(&'a self, from: &'a Origin, name: &'a str) -> Answer<'a, Vec<IpAddr>>;
+
+    /// The places of a service (`_http._tcp.cart.shop`): its SRV records.
+    ///
+    /// # Errors
+    /// [`Kind::NotFound`] where there is no such name; [`Kind::Unsupported`] where it is not written.
+    fn services<'a>(&'a self, from: &'a Origin, name: &'a str) -> Answer<'a, Vec<Srv>> {
+        let _ = from;
+        Answer::now(Err(no_services(name)))
+    }
 
     /// Where a connection to this address really goes. Asked once per connection, after an outbound interception.
     ///
@@ -86,6 +108,10 @@ impl<D: Directory + ?Sized> Directory for Arc<D> {
         (**self).resolve(from, name)
     }
 
+    fn services<'a>(&'a self, from: &'a Origin, name: &'a str) -> Answer<'a, Vec<Srv>> {
+        (**self).services(from, name)
+    }
+
     fn route(&self, from: &Origin, to: SocketAddr) -> Result<Route> {
         (**self).route(from, to)
     }
@@ -94,6 +120,11 @@ impl<D: Directory + ?Sized> Directory for Arc<D> {
 /// No such name.
 pub(super) fn unknown(name: &str) -> Error {
     Error::new(Kind::NotFound, "no such host").at(name)
+}
+
+/// Nobody to ask for SRV records.
+pub(super) fn no_services(name: &str) -> Error {
+    Error::new(Kind::Unsupported, "nobody here knows SRV records").at(name)
 }
 
 /// The system's resolver.

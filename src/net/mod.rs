@@ -40,7 +40,7 @@ mod tcp;
 
 pub use builder::Builder;
 pub use connection::Connection;
-pub use directory::{Directory, Origin, Route};
+pub use directory::{Directory, Origin, Route, Srv};
 pub use event::{Connect, Event, Side};
 pub use host::{Host, Intercept};
 pub use listener::Listener;

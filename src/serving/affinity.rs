@@ -25,6 +25,7 @@ mod cookie;
 mod decide;
 #[cfg(feature = "http")]
 mod header;
+mod homes;
 #[cfg(feature = "http")]
 mod sticky;
 #[cfg(test)]
@@ -36,6 +37,8 @@ pub use cookie::{Cookie, CookieKey, SameSite};
 pub use header::header;
 #[cfg(feature = "http")]
 pub use sticky::{Seating, Sticky};
+
+pub(super) use homes::Homes;
 
 /// The requests of a session to one endpoint: to the first choice of its key in an order that all balancers share, and
 /// where that one cannot be picked, to the next in it. What has no session goes where another picker says.
@@ -73,8 +76,9 @@ pub use sticky::{Seating, Sticky};
 /// - Where so many endpoints are ejected that [all are used](super::Ejection::panic), sessions stay where they are.
 ///
 /// **Not guaranteed**: that sessions are spread by weight; that a key chosen by a hostile caller does not crowd one
-/// endpoint: let it be a key that was given out, or take the cookie. A session costs a multiplication or two
-/// per endpoint; of many thousands rather take a [`Ring`](super::Ring).
+/// endpoint: let it be a key that was given out, or take the cookie. A session that is new to a set costs a
+/// multiplication or two per endpoint; from 32 endpoints on, where it belongs is remembered for the 16,384 keys that came
+/// last. One whose endpoint cannot be picked is looked for again each time.
 ///
 /// # Errors
 /// With [`strict`](Self::strict), [`Kind::Unavailable`] naming the endpoint that cannot be picked, instead of moving: the

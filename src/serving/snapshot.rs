@@ -2,6 +2,7 @@
 
 use super::{
     Attributes, Description, SlowStart, Status,
+    affinity::Homes,
     cell::{Cell, state},
     part,
     pick::Circle,
@@ -29,6 +30,8 @@ pub(crate) struct Snapshot<S> {
     /// The ring of hashes, once somebody asks for it.
     pub(crate) circle: OnceLock<Circle>,
     names: OnceLock<Box<[u64]>>,
+    /// Where sessions belong, as far as it was asked for.
+    pub(super) homes: Homes,
 }
 
 /// What is known of an endpoint, as far as only a change of the set changes it.
@@ -94,6 +97,7 @@ impl<S> Snapshot<S> {
             epoch,
             circle: OnceLock::new(),
             names: OnceLock::new(),
+            homes: Homes::default(),
         }
     }
 

@@ -27,6 +27,17 @@ pub enum Name<'a> {
         /// The pod's `hostname`.
         host: &'a str,
     },
+    /// `_port._protocol.service.namespace.svc.cluster.local`: where a named port of a service is, by SRV records.
+    Port {
+        /// The namespace.
+        namespace: &'a str,
+        /// The service.
+        service: &'a str,
+        /// The port's name in the service.
+        port: &'a str,
+        /// `tcp`, `udp` or `sctp`.
+        protocol: &'a str,
+    },
     /// `10-244-0-7.namespace.pod.cluster.local`: the address in the name itself.
     Pod {
         /// The namespace.
@@ -47,9 +58,13 @@ impl<'a> Name<'a> {
         }
         let mut parts = rest.strip_suffix(".svc")?.rsplit('.');
         let (namespace, service, host) = (parts.next()?, parts.next()?, parts.next());
-        match (host, parts.next()) {
-            (None, None) => Some(Name::Service { namespace, service }),
-            (Some(host), None) => Some(Name::Host { namespace, service, host }),
+        match (host, parts.next(), parts.next()) {
+            (None, ..) => Some(Name::Service { namespace, service }),
+            (Some(host), None, _) => Some(Name::Host { namespace, service, host }),
+            (Some(protocol), Some(port), None) => {
+                let (protocol, port) = (protocol.strip_prefix('_')?, port.strip_prefix('_')?);
+                Some(Name::Port { namespace, service, port, protocol })
+            }
             _ => None,
         }
     }
@@ -70,9 +85,16 @@ mod tests {
         assert_eq!(Name::read("db-0.db.shop.svc.cluster.local"), Some(host));
         let pod = Name::Pod { namespace: "shop", ip: [10, 244, 0, 7].into() };
         assert_eq!(Name::read("10-244-0-7.shop.pod.cluster.local"), Some(pod));
-        for other in
-            ["a.b.c.shop.svc.cluster.local", "shop.svc.cluster.local.", "svc.cluster.local", "10-1.a.pod.cluster.local"]
-        {
+        let port = Name::Port { namespace: "shop", service: "db", port: "web", protocol: "tcp" };
+        assert_eq!(Name::read("_web._tcp.db.shop.svc.cluster.local"), Some(port));
+        for other in [
+            "a.b.c.shop.svc.cluster.local",
+            "_a.b.c.shop.svc.cluster.local",
+            "_a._b.c.d.shop.svc.cluster.local",
+            "shop.svc.cluster.local.",
+            "svc.cluster.local",
+            "10-1.a.pod.cluster.local",
+        ] {
             assert_eq!(Name::read(other), None, "{other}");
         }
         assert_eq!(search("shop")[0], "shop.svc.cluster.local");

@@ -20,10 +20,14 @@ pub(super) enum Decision {
 }
 
 /// The endpoints, as affinity sees them.
-pub(super) trait Members {
+pub(super) trait Members: Sized {
     /// The places of those that may have sessions, and the hashes of their names.
     fn each(&self) -> impl Iterator<Item = (usize, u64)>;
     fn key(&self, place: usize) -> &str;
+    /// The first choice of this key among all of them.
+    fn home(&self, key: u64) -> Option<usize> {
+        first(key, self, |_| true)
+    }
     /// Whether a request may go there.
     fn pickable(&self, place: usize) -> bool;
     /// Whether an earlier attempt went there, so that it is out of the choice for this one, whatever else is wrong with it.
@@ -36,7 +40,7 @@ pub(super) trait Members {
 pub(super) fn decide(session: Session, strict: bool, members: &impl Members) -> Decision {
     let (key, home) = match session.0 {
         Said::Nothing => return Decision::Any,
-        Said::Key(key) => (key, first(key, members, |_| true)),
+        Said::Key(key) => (key, members.home(key)),
         Said::Bound(number, home) => (number, home),
     };
     let bound = matches!(session.0, Said::Bound(..));
@@ -86,6 +90,14 @@ impl<S> Members for Among<'_, S> {
 
     fn key(&self, place: usize) -> &str {
         Among::key(self, place)
+    }
+
+    #[inline]
+    fn home(&self, key: u64) -> Option<usize> {
+        match self.is_whole() {
+            true => self.snapshot.homes.of(key, self.snapshot.list.len(), || first(key, self, |_| true)),
+            false => first(key, self, |_| true), // of each part it is another
+        }
     }
 
     fn pickable(&self, place: usize) -> bool {

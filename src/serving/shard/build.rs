@@ -129,8 +129,8 @@ impl ShardMapBuilder {
                 self.rules.apart.then(|| ranges.check_zones(&self.shards, &mut mistakes));
                 Layout::Ranges(ranges)
             }
-            _ if !mistakes.is_empty() => Layout::Slots(Table::new(1, Vec::new(), Vec::new())),
-            _ => Layout::Slots(fill::fill(&self.rules, &Roster::new(&self.rules, &self.shards), before, &index)),
+            _ if !mistakes.is_empty() => Table::new(1, Vec::new(), Vec::new()).into(),
+            _ => fill::fill(&self.rules, &Roster::new(&self.rules, &self.shards), before, &index).into(),
         };
         if !mistakes.is_empty() {
             return Err(Error::new(Kind::Invalid, mistakes.join("; ")).at("shard map"));

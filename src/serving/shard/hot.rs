@@ -2,7 +2,7 @@
 
 use super::{
     Place, ShardId, ShardMap, Span, Strategy,
-    map::{Inner, Layout},
+    map::Inner,
     relieve::Relief,
     table::{DEPTH_MAX, Table},
 };
@@ -131,7 +131,7 @@ impl ShardMap {
         let index = super::build::index(&shards);
         let now: Vec<ShardId> = self.shards().iter().filter_map(|shard| index.get(&shard.name).copied()).collect();
         let owners = table.slots().flatten().map(|owner| now.get(owner.index()).copied().unwrap_or(*owner)).collect();
-        let layout = Layout::Slots(Table::new(rules.copies, owners, table.splits().to_vec()));
+        let layout = Table::new(rules.copies, owners, table.splits().to_vec()).into();
         ShardMap::from(Inner::new(self.version().saturating_add(1), rules, shards, index, layout))
     }
 

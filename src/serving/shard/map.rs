@@ -6,7 +6,7 @@ use super::{
     fill::{Roster, Walks},
     member::Shard,
     ranges::{Draft, KeyRange, Ranges},
-    slot::{At, Place, SLOTS, Slot, Span, hash},
+    slot::{At, Place, SLOTS, Slot, hash},
     table::{ShardId, Table},
     wire::Wire,
 };
@@ -120,6 +120,12 @@ impl Inner {
         layout: Layout,
     ) -> Self {
         Inner { version, rules, shards, index, layout, walks: OnceLock::new() }
+    }
+}
+
+impl From<Table> for Layout {
+    fn from(table: Table) -> Self {
+        Layout::Slots(table)
     }
 }
 
@@ -272,39 +278,6 @@ impl ShardMap {
             Layout::Slots(_) => SLOTS,
             Layout::Ranges(ranges) => ranges.len(),
         }
-    }
-
-    /// Each slot, each part of those that are split, or each range, in order, with its owners.
-    pub fn parts(&self) -> impl Iterator<Item = (Span, &[ShardId])> {
-        let seed = self.seed();
-        let (slots, ranges) = match &self.0.layout {
-            Layout::Slots(table) => (Some(table), None),
-            Layout::Ranges(ranges) => (None, Some(ranges)),
-        };
-        let slots = slots.into_iter().flat_map(Table::parts);
-        let slots = slots.map(move |(first, last, owners)| (Span::Hashes { seed, first, last }, owners));
-        let ranges = ranges.into_iter().flat_map(|it| (0..it.len()).map(|range| (it.span(range), it.owners(range))));
-        slots.chain(ranges)
-    }
-
-    /// The longest stretches of neighbouring keys with the same owners, in order.
-    pub fn runs(&self) -> impl Iterator<Item = (Span, &[ShardId])> {
-        let mut parts = self.parts().peekable();
-        std::iter::from_fn(move || {
-            let (mut span, owners) = parts.next()?;
-            while let Some((next, _)) = parts.next_if(|(_, others)| *others == owners) {
-                span = span.joined(next);
-            }
-            Some((span, owners))
-        })
-    }
-
-    /// The share of the keys that this shard answers for, from 0.0 to 1.0; of the ranges, where that is what it goes by.
-    pub fn share(&self, name: &str) -> f64 {
-        let id = self.id(name);
-        let parts = self.parts().filter(|(_, owners)| owners.first().copied() == id && id.is_some());
-        let width = |span: Span| if span.width() > 0.0 { span.width() } else { 1.0 };
-        parts.map(|(span, _)| width(span)).sum::<f64>() / self.places() as f64
     }
 
     /// This map with other shards and the version that follows, by the same rules; a planned one by the fewest moves to

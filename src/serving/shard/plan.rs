@@ -1,10 +1,6 @@
 //! What lies between two maps: which keys change hands, who must copy them, and whether it is worth it.
 
-use super::{
-    ShardId, ShardMap,
-    slot::{Slot, Span},
-    table::Table,
-};
+use super::{ShardId, ShardMap, numbers::Numbers, ranges::Ranges, rows::Rows, slot::Span, table::Table};
 use crate::base::{Error, Kind, Result};
 use bytes::Bytes;
 use std::{collections::BTreeMap, fmt, sync::Arc};
@@ -105,24 +101,23 @@ impl ShardMap {
             return Err(Error::new(Kind::Unsupported, "the maps hash keys by different seeds").at(place()));
         }
         let mut plan = Plan { before: self.clone(), after: after.clone(), moves: Vec::new(), handed: 0.0, churn: 0.0 };
-        let now: Vec<Option<ShardId>> = self.shards().iter().map(|shard| after.id(&shard.name)).collect();
-        let same = |old: &ShardId, new: &ShardId| now.get(old.index()).copied().flatten() == Some(*new);
-        let places = if by_slots { self.places().max(after.places()) } else { both(self, after).count() } as f64;
+        let now = Numbers::new(self, after);
+        let same = |old: &ShardId, new: &ShardId| now.is_same(*old, *new);
+        let places = if by_slots { self.places() } else { cut(self, after).count() } as f64;
         let mut last: Option<(&[ShardId], &[ShardId])> = None;
-        for (span, old, new) in both(self, after) {
-            if old.len() == new.len() && old.iter().zip(new).all(|(old, new)| same(old, new)) {
-                last = None;
-                continue;
-            }
+        let (mut old_names, mut new_names) = (Names::new(self), Names::new(after));
+        for (span, old, new) in changes(self, after) {
             let width = if by_slots { span.width() } else { 1.0 } / places;
             let handed = !matches!((old, new), ([old, ..], [new, ..]) if same(old, new));
             let gaining = new.iter().filter(|new| !old.iter().any(|old| same(old, new))).count();
             plan.handed += if handed { width } else { 0.0 };
             plan.churn += gaining as f64 * width / after.copies() as f64;
             match plan.moves.last_mut() {
-                // nothing lies between it and the last: they meet
-                Some(step) if last == Some((old, new)) => step.span = step.span.clone().joined(span),
-                _ => plan.moves.push(Move { span, before: names(self, old), after: names(after, new) }),
+                // of ranges that meet
+                Some(step) if last == Some((old, new)) && step.span.meets(&span) => {
+                    step.span = step.span.clone().joined(span);
+                }
+                _ => plan.moves.push(Move { span, before: old_names.of(old), after: new_names.of(new) }),
             }
             last = Some((old, new));
         }
@@ -132,7 +127,7 @@ impl ShardMap {
     /// What the fullest shard answers for, against what its weight says: 1.0 is even. Of ranges, each counts the same.
     pub fn imbalance(&self) -> f64 {
         let mut shares = vec![0.0; self.shards().len()];
-        for (span, owners) in self.parts() {
+        for (span, owners) in self.holdings() {
             let width = if self.table().is_some() { span.width() } else { 1.0 };
             if let Some(share) = owners.first().and_then(|owner| shares.get_mut(owner.index())) {
                 *share += width;
@@ -154,100 +149,72 @@ impl ShardMap {
     }
 }
 
-fn names(map: &ShardMap, owners: &[ShardId]) -> Arc<[Arc<str>]> {
-    owners.iter().filter_map(|owner| map.shards().get(owner.index()).map(|shard| shard.name.clone())).collect()
+/// The names of owners, once for all who have the same.
+struct Names<'a> {
+    map: &'a ShardMap,
+    rows: Rows<'a>,
+    names: Vec<Arc<[Arc<str>]>>,
 }
 
-/// Every part of both maps, cut where either is, with the owners in each.
-pub(super) fn both<'a>(
+impl<'a> Names<'a> {
+    fn new(map: &'a ShardMap) -> Self {
+        Names { map, rows: Rows::new(), names: Vec::new() }
+    }
+
+    fn of(&mut self, owners: &'a [ShardId]) -> Arc<[Arc<str>]> {
+        let number = self.rows.number(owners);
+        if let Some(known) = self.names.get(number) {
+            return known.clone();
+        }
+        let name = |owner: &ShardId| self.map.shards().get(owner.index()).map(|shard| shard.name.clone());
+        let names: Arc<[_]> = owners.iter().filter_map(name).collect();
+        self.names.push(names.clone());
+        names
+    }
+}
+
+/// What two maps of one kind give to different owners, in order: the longest stretches of one fate, with the owners in each;
+/// of ranges, none longer than it is in either map.
+pub(super) fn changes<'a>(
+    before: &'a ShardMap,
+    after: &'a ShardMap,
+) -> Box<dyn Iterator<Item = (Span, &'a [ShardId], &'a [ShardId])> + 'a> {
+    let (now, seed) = (Numbers::new(before, after), before.seed());
+    if let (Some(old), Some(new)) = (before.table(), after.table()) {
+        let span = move |(first, last)| Span::Hashes { seed, first, last };
+        return Box::new(Table::changes(old, new, now).map(move |(hashes, old, new)| (span(hashes), old, new)));
+    }
+    Box::new(cut(before, after).filter(move |(_, owners, others)| !now.are_same(owners, others)))
+}
+
+/// Every range of both maps, cut where either is, with the owners in each.
+pub(super) fn cut<'a>(
     before: &'a ShardMap,
     after: &'a ShardMap,
 ) -> impl Iterator<Item = (Span, &'a [ShardId], &'a [ShardId])> {
-    let whole = |map: &'a ShardMap| map.table().filter(|table| table.splits().is_empty());
-    let whole = whole(before).zip(whole(after)).map(|(old, new)| slots(before.seed(), old, new));
-    let cut = whole.is_none().then(|| cut(before, after));
-    whole.into_iter().flatten().chain(cut.into_iter().flatten())
+    let ranges = before.key_ranges().zip(after.key_ranges()).map(|(old, new)| ranges(old, new));
+    ranges.into_iter().flatten()
 }
 
-/// Every slot of two tables of which none is split.
-fn slots<'a>(
-    seed: u64,
-    old: &'a Table,
-    new: &'a Table,
+fn ranges<'a>(
+    old: &'a Ranges,
+    new: &'a Ranges,
 ) -> impl Iterator<Item = (Span, &'a [ShardId], &'a [ShardId])> + use<'a> {
-    let span = move |slot: Slot| Span::Hashes { seed, first: slot.first(), last: slot.last() };
-    Slot::all().zip(old.slots()).zip(new.slots()).map(move |((slot, old), new)| (span(slot), old, new))
-}
-
-/// Every part of both maps, wherever they are cut.
-fn cut<'a>(
-    before: &'a ShardMap,
-    after: &'a ShardMap,
-) -> impl Iterator<Item = (Span, &'a [ShardId], &'a [ShardId])> + use<'a> {
-    let (mut old, mut new) = (before.parts().peekable(), after.parts().peekable());
-    let mut from: Option<Start> = None;
+    let (mut one, mut other, mut from) = (0, 0, Some(Bytes::new()));
     std::iter::from_fn(move || {
-        let ((one, owners), (other, others)) = (old.peek()?.clone(), new.peek()?.clone());
-        let start = from.take().unwrap_or_else(|| Start::of(&one));
-        let (end, order) = end(&one, &other);
-        if order.is_le() {
-            old.next();
-        }
-        if order.is_ge() {
-            new.next();
-        }
-        let span = start.until(&end, &one);
-        from = Some(end);
-        Some((span, owners, others))
+        let from_now = from.take()?;
+        let (end, others_end) = (old.range(one).until, new.range(other).until);
+        let owners = (old.owners(one), new.owners(other));
+        // no key is behind the end where there is none
+        let until = match (&end, &others_end) {
+            (Some(end), Some(others_end)) => Some(end.min(others_end).clone()),
+            _ => end.clone().or_else(|| others_end.clone()),
+        };
+        one += usize::from(end == until);
+        other += usize::from(others_end == until);
+        from = until.clone();
+        Some((Span::Keys { from: from_now, until }, owners.0, owners.1))
     })
-}
-
-/// Where a part begins.
-#[derive(Clone)]
-enum Start {
-    Hash(u64),
-    Key(Bytes),
-}
-
-impl Start {
-    fn of(span: &Span) -> Start {
-        match span {
-            Span::Hashes { first, .. } => Start::Hash(*first),
-            Span::Keys { from, .. } => Start::Key(from.clone()),
-        }
-    }
-
-    /// From here to where the next begins.
-    fn until(self, next: &Start, like: &Span) -> Span {
-        match (self, next, like) {
-            (Start::Hash(first), Start::Hash(next), Span::Hashes { seed, .. }) => {
-                Span::Hashes { seed: *seed, first, last: next.wrapping_sub(1) }
-            }
-            // no key is below the empty one: as an end it stands for none
-            (Start::Key(from), Start::Key(next), _) => {
-                Span::Keys { from, until: Some(next.clone()).filter(|next| !next.is_empty()) }
-            }
-            _ => like.clone(),
-        }
-    }
-}
-
-/// Where the shorter of the two ends, and which it is.
-fn end(one: &Span, other: &Span) -> (Start, std::cmp::Ordering) {
-    match (one, other) {
-        (Span::Hashes { last, .. }, Span::Hashes { last: others, .. }) => {
-            (Start::Hash(last.min(others).wrapping_add(1)), last.cmp(others))
-        }
-        (Span::Keys { until, .. }, Span::Keys { until: others, .. }) => {
-            let order = match (until, others) {
-                (Some(one), Some(other)) => one.cmp(other),
-                (one, other) => one.is_none().cmp(&other.is_none()),
-            };
-            let shorter = if order.is_le() { until } else { others };
-            (Start::Key(shorter.clone().unwrap_or_default()), order)
-        }
-        _ => (Start::of(other), std::cmp::Ordering::Equal),
-    }
 }
 
 impl fmt::Display for Plan {

@@ -4,7 +4,7 @@ use super::{
     Loads, ShardId, ShardMap,
     fill::Roster,
     hot::part,
-    map::{Inner, Layout},
+    map::Inner,
     next::Change,
     table::{DEPTH_MAX, Split, Table},
 };
@@ -222,7 +222,7 @@ impl<'a> Relief<'a> {
                 splits.push(Split { slot: slot as u16, depth, owners: parts.concat().into() });
             }
         }
-        let layout = Layout::Slots(Table::new(copies, owners, splits));
+        let layout = Table::new(copies, owners, splits).into();
         let shards = map.shards().to_vec();
         let index = super::build::index(&shards);
         Ok(ShardMap::from(Inner::new(map.version().saturating_add(1), map.rules().clone(), shards, index, layout)))

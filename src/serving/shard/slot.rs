@@ -132,17 +132,56 @@ impl Span {
         }
     }
 
-    /// Whether this key is in one of these; it is hashed once where they are of one seed.
+    /// Whether this key is in one of these, which are [in order](Self::in_order): it is hashed once, and looked for by
+    /// halving.
     pub(crate) fn any(spans: &[Span], key: &(impl ShardKey + ?Sized)) -> bool {
-        let mut known: Option<(u64, u64)> = None;
-        spans.iter().any(|span| match span {
-            Span::Hashes { seed, .. } => {
-                let hashed = known.filter(|(by, _)| by == seed).map_or_else(|| hash(key, *seed), |(_, hash)| hash);
-                known = Some((*seed, hashed));
-                span.contains_hash(hashed)
+        let mut rest = spans;
+        while let Some(Span::Hashes { seed, .. }) = rest.first() {
+            let by_seed =
+                rest.partition_point(|span| matches!(span, Span::Hashes { seed: other, .. } if other == seed));
+            let (alike, others) = rest.split_at(by_seed);
+            let hash = hash(key, *seed);
+            let behind = alike.partition_point(|span| span.first_hash().is_some_and(|first| first <= hash));
+            if nth(alike, behind).is_some_and(|span| span.contains_hash(hash)) {
+                return true;
             }
-            Span::Keys { .. } => span.contains(key),
-        })
+            rest = others;
+        }
+        let bytes = key.shard_bytes();
+        let begins = |span: &Span| matches!(span, Span::Keys { from, .. } if from.as_ref() <= bytes.as_ref());
+        nth(rest, rest.partition_point(begins)).is_some_and(|span| span.contains(key))
+    }
+
+    /// The same keys by the fewest spans, each behind the one before: those of one seed together, ranges at the end.
+    pub(crate) fn in_order(mut spans: Vec<Span>) -> Vec<Span> {
+        spans.sort_by(|one, other| match (one, other) {
+            (Span::Hashes { seed, first, .. }, Span::Hashes { seed: other, first: others, .. }) => {
+                (seed, first).cmp(&(other, others))
+            }
+            (Span::Keys { from, .. }, Span::Keys { from: other, .. }) => from.cmp(other),
+            (one, other) => matches!(one, Span::Keys { .. }).cmp(&matches!(other, Span::Keys { .. })),
+        });
+        spans.dedup_by(|span, before| before.takes_in(span));
+        spans
+    }
+
+    /// Becomes one with this one, which does not begin before it, if nothing lies between them.
+    fn takes_in(&mut self, next: &Span) -> bool {
+        match (self, next) {
+            (Span::Hashes { seed, last, .. }, Span::Hashes { seed: other, first, last: end })
+                if seed == other && last.checked_add(1).is_none_or(|behind| *first <= behind) =>
+            {
+                *last = *end.max(last);
+                true
+            }
+            (Span::Keys { until, .. }, Span::Keys { from, until: end })
+                if until.as_ref().is_none_or(|until| from <= until) =>
+            {
+                *until = until.take().zip(end.clone()).map(|(one, other)| one.max(other));
+                true
+            }
+            _ => false,
+        }
     }
 
     /// Whether a key of this hash is in it. Never where it is a range of keys.
@@ -167,6 +206,15 @@ impl Span {
         }
     }
 
+    /// Whether that one begins where this one ends.
+    pub(crate) fn meets(&self, next: &Span) -> bool {
+        match (self, next) {
+            (Span::Hashes { last, .. }, Span::Hashes { first, .. }) => last.checked_add(1) == Some(*first),
+            (Span::Keys { until, .. }, Span::Keys { from, .. }) => until.as_ref() == Some(from),
+            _ => false,
+        }
+    }
+
     /// Up to the end of the one that follows it.
     pub(crate) fn joined(self, next: Span) -> Span {
         match (self, next) {
@@ -183,6 +231,11 @@ impl Span {
             Span::Keys { .. } => 0.0,
         }
     }
+}
+
+/// The last of the first so many.
+fn nth(spans: &[Span], count: usize) -> Option<&Span> {
+    spans.get(count.checked_sub(1)?)
 }
 
 impl fmt::Display for Span {
@@ -220,6 +273,7 @@ impl fmt::Display for Span {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::base::Seed;
 
     #[test]
     fn hash_and_slot_are_a_contract_between_processes() {
@@ -260,11 +314,43 @@ mod tests {
         let of = hash("ann", 0);
         assert!(span(of, of).contains("ann") && !span(of, of).contains("bob"));
         let other = hash("ann", 9);
-        let both = [span(0, 0), Span::Hashes { seed: 9, first: other, last: other }, span(1, 1)];
+        let both = vec![span(0, 0), Span::Hashes { seed: 9, first: other, last: other }, span(1, 1)];
+        let both = Span::in_order(both);
+        assert_eq!(both.len(), 2, "those that meet are one: {both:?}");
         assert!(Span::any(&both, "ann") && !Span::any(&both, "bob") && !Span::any(&[], "ann"));
         let keys = Span::Keys { from: Bytes::from_static(b"a"), until: Some(Bytes::from_static(b"m\xFF")) };
         assert_eq!(keys.to_string(), r#"keys from "a" until "m\xff""#);
         assert!(keys.contains("a") && keys.contains("m") && !keys.contains(&b"m\xFF"[..]) && !keys.contains(""));
         assert!(!keys.contains_hash(of) && keys.slots().next().is_none() && keys.width() == 0.0);
+    }
+
+    #[test]
+    fn spans_in_order_are_of_the_same_keys_whatever_they_were_told_as() {
+        let mut rng = Seed::new(3).rng();
+        for _ in 0..500 {
+            let mut told = Vec::new();
+            for _ in 0..rng.below(12) {
+                told.push(match rng.below(4) {
+                    0 => {
+                        let from = rng.below(6) as u8;
+                        let until = (rng.below(4) > 0).then(|| Bytes::from(vec![from + 1 + rng.below(3) as u8]));
+                        let from = if from == 0 { Bytes::new() } else { Bytes::from(vec![from]) };
+                        Span::Keys { from, until }
+                    }
+                    _ => {
+                        let first = rng.below(8) << 61;
+                        let last = first | (u64::MAX >> (3 + rng.below(2)));
+                        Span::Hashes { seed: rng.below(2), first, last }
+                    }
+                });
+            }
+            let spans = Span::in_order(told.clone());
+            for key in 0..10_u8 {
+                let key = [key];
+                let wanted = told.iter().any(|span| span.contains(&key[..]));
+                assert_eq!(Span::any(&spans, &key[..]), wanted, "{key:?} in {told:?}, as {spans:?}");
+            }
+            assert_eq!(Span::in_order(spans.clone()), spans);
+        }
     }
 }

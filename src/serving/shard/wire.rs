@@ -3,7 +3,7 @@
 use super::{
     KeyRange, Shard, ShardId, ShardMap, ShardMapBuilder, Span, Strategy,
     build::{self, Rules},
-    map::{Inner, Layout},
+    map::Inner,
     ranges::Draft,
     slot::SLOTS,
     table::{DEPTH_MAX, Split, Table},
@@ -235,7 +235,7 @@ fn planned(wire: Wire, rules: Rules) -> Result<ShardMap> {
     }
     let table = Table::new(rules.copies, owners, splits);
     let index = build::index(&wire.shards);
-    Ok(ShardMap::from(Inner::new(wire.version, rules, wire.shards, index, Layout::Slots(table))))
+    Ok(ShardMap::from(Inner::new(wire.version, rules, wire.shards, index, table.into())))
 }
 
 /// Whether these may own a slot: as many as there are copies, all of them there, different, and apart.

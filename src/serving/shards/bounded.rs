@@ -48,7 +48,7 @@ pub(super) struct Due {
 /// their way to others, ranges, parts that follow load.
 pub(super) fn dues(map: &ShardMap) -> Arc<[Due]> {
     let mut owned = vec![0.0; map.shards().len()];
-    for (span, owners) in map.parts() {
+    for (span, owners) in map.holdings() {
         let width = if span.width() > 0.0 { span.width() } else { 1.0 };
         for owner in owners {
             if let Some(owned) = owned.get_mut(owner.index()) {

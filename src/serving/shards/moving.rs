@@ -1,7 +1,7 @@
 //! One part on its way from one shard to another.
 
 use super::super::{ShardKey, shard::Span};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use std::{fmt, sync::Arc};
 
 /// A part of the keys on its way from one shard to another, and the map by which it arrives.
@@ -29,7 +29,8 @@ pub struct Moving {
     pub from: Arc<str>,
     /// The shard that is to own it.
     pub to: Arc<str>,
-    /// The keys.
+    /// The keys: spans in order, of which none meets another.
+    #[serde(deserialize_with = "in_order")]
     pub spans: Arc<[Span]>,
     /// The version of the map by which they arrive.
     pub version: u64,
@@ -50,6 +51,10 @@ impl Moving {
     pub fn width(&self) -> f64 {
         self.spans.iter().map(Span::width).sum()
     }
+}
+
+fn in_order<'de, D: Deserializer<'de>>(told: D) -> Result<Arc<[Span]>, D::Error> {
+    Ok(Span::in_order(Vec::deserialize(told)?).into())
 }
 
 impl fmt::Display for Moving {

@@ -18,8 +18,8 @@ use std::{fmt, future::Future, time::Duration};
 /// | [`pause_max`](Self::pause_max) | 5 s from the first seal until all is handed over |
 /// | [`step`](Self::step) | 4,096 slots |
 ///
-/// In memory, where nothing else costs, a million keys go from three shards to five in 0.3 s (400,000 of them move); a step
-/// costs about 15 ms by itself, whatever moves in it (`cargo bench --bench shards_service`).
+/// By itself, whatever its mover does, a step takes 0.15 ms between planned maps of three shards and five, 1.4 ms between those
+/// of a thousand, and 5 ms where owners change slot by slot (rendezvous, two copies): it goes by what changes hands.
 ///
 /// ```
 /// use seedpod::serving::Rebalance;

@@ -2,7 +2,7 @@
 
 use super::{
     super::ShardMap,
-    super::shard::{ShardId, Span},
+    super::shard::{ShardId, Slot, Span, rows::Rows},
     Moving,
 };
 use crate::base::Result;
@@ -31,16 +31,13 @@ pub(super) struct Step {
 /// Keys whose owners differ come in groups of the same owners before and after; a step is one group or several. The first
 /// owner has what counts: it is what new owners get theirs from, and what is sealed; so are those that leave.
 pub(super) fn next(now: &ShardMap, wanted: &ShardMap, slots_max: f64) -> Result<Option<Step>> {
-    let parts = now.parts_with(wanted)?;
     let names = |map: &ShardMap| -> Vec<Arc<str>> { map.shards().iter().map(|shard| shard.name.clone()).collect() };
     let (old, new) = (names(now), names(wanted));
-    let mut groups: BTreeMap<(&[ShardId], &[ShardId]), Vec<usize>> = BTreeMap::new();
-    let same: Vec<Option<ShardId>> = old.iter().map(|name| wanted.id(name)).collect();
-    let stays = |(before, after): (&ShardId, &ShardId)| same.get(before.index()) == Some(&Some(*after));
-    for (place, part) in parts.iter().enumerate() {
-        if !part.before.iter().zip(part.after).all(stays) {
-            groups.entry((part.before, part.after)).or_default().push(place);
-        }
+    let (mut befores, mut afters) = (Rows::new(), Rows::new());
+    let mut groups: BTreeMap<(usize, usize), Vec<Span>> = BTreeMap::new();
+    for change in now.changes_to(wanted)? {
+        let owners = (befores.number(change.before), afters.number(change.after));
+        groups.entry(owners).or_default().push(change.span);
     }
     if groups.is_empty() {
         return Ok(None);
@@ -48,36 +45,53 @@ pub(super) fn next(now: &ShardMap, wanted: &ShardMap, slots_max: f64) -> Result<
     // in the order of their names: numbers are each map's own
     let groups: BTreeMap<_, _> = groups
         .into_iter()
-        .map(|((before, after), places)| ((named(&old, before), named(&new, after)), places))
+        .map(|((before, after), spans)| (befores.of(before), afters.of(after), spans))
+        .map(|(before, after, spans)| ((named(&old, before), named(&new, after)), (after, spans)))
         .collect();
     let version = now.version().saturating_add(1);
-    let (mut arrives, mut carried, mut width) = (vec![false; parts.len()], BTreeMap::new(), 0.0);
-    'step: for ((before, after), places) in &groups {
-        for place in places {
-            let Some(span) = parts.get(*place).map(|part| part.span.clone()) else { continue };
-            if width > 0.0 && width + size(&span, slots_max) > slots_max {
-                break 'step;
-            }
-            width += size(&span, slots_max);
-            if let Some(arrives) = arrives.get_mut(*place) {
-                *arrives = true;
-            }
-            for (from, to, stays, task) in tasks(before, after) {
-                let spans: &mut Vec<Span> = carried.entry((task == Task::Leave, from, to, stays, before)).or_default();
-                match spans.last_mut() {
-                    Some(last) if follows(last, &span) => *last = last.clone().joined(span.clone()),
-                    _ => spans.push(span.clone()),
-                }
+    let (mut arrived, mut carried, mut room) = (Vec::new(), BTreeMap::new(), slots_max);
+    for ((before, names), (after, spans)) in &groups {
+        let (mut taken, mut is_full): (Vec<Span>, _) = (Vec::new(), false);
+        for span in spans {
+            let is_first = arrived.is_empty() && taken.is_empty();
+            let first = beginning(span, room).or_else(|| is_first.then(|| span.clone()));
+            is_full = first.as_ref() != Some(span);
+            room -= first.as_ref().map_or(0.0, Span::width);
+            taken.extend(first);
+            if is_full {
+                break;
             }
         }
+        if !taken.is_empty() {
+            for (from, to, stays, task) in tasks(before, names) {
+                let spans: &mut Vec<Span> = carried.entry((task == Task::Leave, from, to, stays, before)).or_default();
+                spans.extend_from_slice(&taken);
+            }
+        }
+        arrived.extend(taken.into_iter().map(|span| (span, *after)));
+        if is_full {
+            break;
+        }
     }
-    let map = now.stepped(wanted, &parts, version, |place| arrives.get(place).copied().unwrap_or(false))?;
+    let map = now.stepped(wanted, &arrived, version)?;
     let tasks = carried.into_iter().map(|((leaves, from, to, stays, before), spans)| {
         let owners = before.iter().map(|name| (*name).clone()).collect();
-        let moving = Moving { from, to, spans: spans.into(), version, stays, owners };
+        let moving = Moving { from, to, spans: Span::in_order(spans).into(), version, stays, owners };
         (moving, if leaves { Task::Leave } else { Task::Carry })
     });
     Ok(Some(Step { tasks: tasks.collect(), map }))
+}
+
+/// As much of it as there is room for, up to the end of a slot; none of a range, of which one moves at a time.
+fn beginning(span: &Span, room: f64) -> Option<Span> {
+    let Span::Hashes { seed, first, last } = *span else { return None };
+    if span.width() <= room {
+        return Some(span.clone());
+    }
+    let start = f64::from(Slot::of(first).number());
+    let begun = (first - Slot::of(first).first()) as f64 / (1_u64 << 48) as f64;
+    let end = (start + begun + room).floor(); // it is of parts of slots, which such numbers are exact for
+    (end > start).then(|| Span::Hashes { seed, first, last: last.min(Slot::new(end as u16 - 1).last()) })
 }
 
 fn named<'a>(names: &'a [Arc<str>], owners: &[ShardId]) -> Vec<&'a Arc<str>> {
@@ -95,21 +109,4 @@ fn tasks(before: &[&Arc<str>], after: &[&Arc<str>]) -> Vec<(Arc<str>, Arc<str>, 
     let others = leaving.filter(|shard| **shard != *source || carries.is_empty());
     let leave: Vec<_> = others.map(|from| ((*from).clone(), (*first).clone(), false, Task::Leave)).collect();
     carries.into_iter().chain(leave).collect()
-}
-
-/// How much of a step it is; a range is a whole one.
-fn size(span: &Span, slots_max: f64) -> f64 {
-    match span {
-        Span::Keys { .. } => slots_max,
-        _ => span.width(),
-    }
-}
-
-/// Whether the second begins where the first ends.
-fn follows(one: &Span, other: &Span) -> bool {
-    match (one, other) {
-        (Span::Hashes { last, .. }, Span::Hashes { first, .. }) => last.checked_add(1) == Some(*first),
-        (Span::Keys { until, .. }, Span::Keys { from, .. }) => until.as_ref() == Some(from),
-        _ => false,
-    }
 }

@@ -16,8 +16,9 @@ mod member;
 mod refresh;
 mod resolver;
 
+pub use crate::net::Srv;
 pub use answer::Family;
 pub use dns::{Dns, Resolution};
 pub use follow::Follow;
 pub use member::Member;
-pub use resolver::{Records, Resolver, Srv, System};
+pub use resolver::{Records, Resolver, System};

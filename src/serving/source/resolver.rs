@@ -2,7 +2,7 @@
 
 use crate::{
     base::{Answer, Error, Kind, Result},
-    net::Host,
+    net::{Host, Srv},
 };
 use std::{net::IpAddr, sync::Arc, time::Duration};
 
@@ -28,24 +28,11 @@ impl<T> Records<T> {
     }
 }
 
-/// One place of a service, as an SRV record has it (RFC 2782).
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Srv {
-    /// Those with the lowest are to be used, as long as there are any.
-    pub priority: u16,
-    /// Its share of the calls, against the others of its priority.
-    pub weight: u16,
-    /// Its port.
-    pub port: u16,
-    /// The name of its host; `.` alone says that the service is decidedly not there.
-    pub target: String,
-}
-
 /// Answers questions about names, once each: [`Dns`](super::Dns) asks again, bounds the time and keeps what was good.
 ///
-/// [`Host`] is one, the network of a pod with its directory (over TCP without one: the system's), and [`System`]. Both
-/// know addresses alone, and no times to live: for SRV records put this in front of a library that speaks DNS
-/// (`hickory-resolver` is one).
+/// [`Host`] is one, the network of a pod with its directory (over TCP without one: the system's), and so is [`System`], for
+/// addresses alone. Neither tells times to live. A cluster's network has SRV records for the named ports of its services;
+/// for those of the world put this in front of a library that speaks DNS (`hickory-resolver` is one).
 ///
 /// ```
 /// use seedpod::base::Answer;
@@ -97,6 +84,10 @@ impl<R: Resolver + ?Sized> Resolver for Arc<R> {
 impl Resolver for Host {
     fn addresses<'a>(&'a self, name: &'a str) -> Answer<'a, Records<IpAddr>> {
         Answer::later(async move { Ok(Records::new(self.resolve(name).await?)) })
+    }
+
+    fn services<'a>(&'a self, name: &'a str) -> Answer<'a, Records<Srv>> {
+        Answer::later(async move { Ok(Records::new(Host::services(self, name).await?)) })
     }
 }
 

@@ -3,11 +3,11 @@
 use super::world::{builder, pods, shop};
 use futures::{StreamExt, future::join_all};
 use seedpod::{
-    Result,
+    Kind, Result,
     base::{Labels, Seed, time::sleep},
     cluster::{Builder, Cluster, object::Object, schedule::Shape, service::Services},
     http::{Body, Client},
-    net::{Host, HostOptions},
+    net::{Host, HostOptions, Srv},
     pod::Context,
     serving::{Dns, Endpoints, Member, Replicas, Status},
 };
@@ -155,6 +155,48 @@ async fn a_service_or_port_that_cannot_be_is_told_at_once_and_the_stream_ends_wi
     drop(cluster);
     tokio::time::timeout(Duration::from_secs(60), ended).await.expect("it ends").unwrap();
     assert!(services.watch("web").err().unwrap().is_closed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_named_port_is_followed_by_its_srv_records() {
+    let cluster = start(2).await;
+    let named = |name: &str, more: &str| {
+        let web = shop(name, 2)
+            .replace("ports: [{port: 80, targetPort: 8080}]", "ports: [{name: web, port: 80, targetPort: 8080}]");
+        let web = web.replace("spec: {selector", &format!("spec: {{{more}selector"));
+        assert!(web.contains("name: web, port"), "{web}");
+        web
+    };
+    cluster.apply(&named("headless", "clusterIP: None, ")).await.unwrap();
+    cluster.apply(&named("virtual", "")).await.unwrap();
+    for name in ["headless", "virtual"] {
+        cluster.available(&format!("deployment/{name}")).await.unwrap();
+    }
+    let host = cluster.network().host(HostOptions { name: "outside".into(), ..HostOptions::default() }).unwrap();
+    let asked = |name: &'static str| host.services(name);
+    let one = asked("_web._tcp.virtual.default.svc.cluster.local").await.unwrap();
+    let target = String::from("virtual.default.svc.cluster.local");
+    assert_eq!(one, [Srv { priority: 0, weight: 100, port: 80, target }]);
+    let pods = asked("_web._tcp.headless.default.svc.cluster.local.").await.unwrap();
+    assert_eq!(pods.iter().map(|pod| (pod.weight, pod.port)).collect::<Vec<_>>(), [(50, 8080); 2]);
+    for pod in &pods {
+        assert_eq!(host.resolve(&pod.target).await.unwrap().len(), 1, "{pod:?}");
+    }
+    for nobody in ["_grpc._tcp.virtual", "_web._udp.virtual", "_web._tcp.nobody"] {
+        let error = host.services(&format!("{nobody}.default.svc.cluster.local")).await.unwrap_err();
+        assert_eq!(error.kind(), Kind::NotFound, "{nobody}");
+    }
+    let names = Dns::srv(host.clone(), "_web._tcp.headless.default.svc.cluster.local").unwrap();
+    let endpoints = Endpoints::named("web");
+    tokio::spawn(endpoints.follow(names.changes(), Member::of, clients(&host)).into_future());
+    sleep(Duration::from_secs(1)).await;
+    assert_eq!(endpoints.len(), 2);
+    let request = http::Request::get("/").body(Body::empty()).unwrap();
+    assert!(Replicas::new(endpoints.clone()).oneshot(request).await.unwrap().status().is_success());
+    cluster.scale("headless", 3).await.unwrap();
+    cluster.available("deployment/headless").await.unwrap();
+    sleep(Duration::from_secs(6)).await;
+    assert_eq!(endpoints.len(), 3);
 }
 
 #[tokio::test(start_paused = true)]

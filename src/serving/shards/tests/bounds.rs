@@ -182,11 +182,10 @@ async fn while_shards_are_added_under_load_none_is_refused_by_the_bound() {
         }
     });
     let growing = async {
-        let parts = three.parts_with(&five).unwrap();
-        for step in 0..=20 {
+        let slots = shard::SLOTS as f64 * three.plan(&five).unwrap().handed / 20.0;
+        while let Some(step) = steps::next(&maps.current(), &five, slots.ceil()).unwrap() {
             time::sleep(Duration::from_millis(400)).await;
-            let arrived = |place| place * 20 < parts.len() * step;
-            maps.publish(three.stepped(&five, &parts, 2 + step as u64, arrived).unwrap()).unwrap();
+            maps.publish(step.map).unwrap();
         }
     };
     let (answers, ()) = futures::join!(join_all(asking), growing);

@@ -74,11 +74,12 @@ fn once_a_seal_is_over_nobody_is_inside_however_threads_meet() {
     let fence = Fence::new("s0", maps.clone());
     let inside: [AtomicU32; 4] = Default::default();
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-    let spans: Arc<[Span]> = keys[..2]
-        .iter()
-        .map(|key| map.locate(key).hash().unwrap())
-        .map(|hash| Span::Hashes { seed: 0, first: hash, last: hash })
-        .collect();
+    let spans = keys[..2].iter().map(|key| map.locate(key).hash().unwrap()).map(|hash| Span::Hashes {
+        seed: 0,
+        first: hash,
+        last: hash,
+    });
+    let spans: Arc<[Span]> = Span::in_order(spans.collect()).into();
     std::thread::scope(|scope| {
         for thread in 0..3 {
             let (fence, inside, keys, over) = (&fence, &inside, &keys, &over);

@@ -44,8 +44,7 @@ async fn nothing_goes_to_who_weighs_nothing_or_owns_nothing() {
         change.add("s3");
     });
     let (next, endpoints) = (next.unwrap(), named(&names, 0));
-    let parts = two.parts_with(&next).unwrap();
-    let begun = two.stepped(&next, &parts, 2, |_| false).unwrap();
+    let begun = two.stepped(&next, &[], 2).unwrap();
     assert_eq!((begun.shards().len(), begun.share("s3")), (4, 0.0));
     let mut shards = Shards::new(begun.clone(), key, endpoints.clone()).spilling(100.0).unwrap();
     endpoints.set_ready("s0", false);

@@ -38,6 +38,7 @@ fn what_may_be_kept_and_for_how_long() {
     let (old, date) = ("Last-Modified: Sun, 06 Nov 1994 08:32:57 GMT", "Date: Sun, 06 Nov 1994 08:49:37 GMT"); // 1,000 s
     let expires = |value: &str| format!("{date} | Expires: {value}");
     let changed = format!("{date} | {old}");
+    let twice = format!("{} | Expires: 0", expires("Sun, 06 Nov 1994 08:50:37 GMT"));
     let rows: &[(&str, &Rules, &str, u16, &str, Option<u64>)] = &[
         ("§3 nothing says that it may", &shared(), "", 200, "", None),
         ("§3 explicit on any final status", &shared(), "", 503, "cache-control: max-age=5", Some(5)),
@@ -69,6 +70,12 @@ fn what_may_be_kept_and_for_how_long() {
         ("§5.3 expires", &shared(), "", 200, &expires("Sun, 06 Nov 1994 08:50:37 GMT"), Some(60)),
         ("§5.3 max-age first", &shared(), "", 200, "cache-control: max-age=5 | expires: 0", Some(5)),
         ("§5.3 no date", &shared(), "", 200, &format!("{} | etag: \"1\"", expires("0")), Some(0)),
+        ("§5.3 zero, and kept", &shared(), "", 200, "cache-control: max-age=0, public | etag: \"1\"", Some(0)),
+        ("§4.2.1 the first date", &shared(), "", 200, &twice, Some(60)),
+        ("RFC 9110 §5.6.7 RFC 850", &shared(), "", 200, &expires("Sunday, 06-Nov-94 08:50:37 GMT"), Some(60)),
+        ("RFC 9110 §5.6.7 asctime", &shared(), "", 200, &expires("Sun Nov  6 08:50:37 1994"), Some(60)),
+        ("§5.3 long ago", &shared(), "", 200, "expires: Mon, 13 Feb 0002 12:00:00 GMT | etag: \"1\"", Some(0)),
+        ("§5.3 no such year", &shared(), "", 200, "expires: Fri, 01 Dec 99999 16:00:00 GMT | etag: \"1\"", Some(0)),
         ("§5.3 past", &shared(), "", 200, "expires: Sun, 06 Nov 1994 08:00:00 GMT | etag: \"1\"", Some(0)),
         ("§7.3 a cookie is one user's", &shared(), "", 200, "cache-control: max-age=5 | set-cookie: a=1", None),
         ("§7.3 unless", &shared(), "", 200, "cache-control: max-age=5, public | set-cookie: a=1", Some(5)),
