@@ -1,6 +1,11 @@
 //! The schemes of broker URLs, each made by its feature's file; without the feature, the error names it.
 
-mod absent;
+#[cfg(not(feature = "amqp"))]
+mod without_amqp;
+#[cfg(not(feature = "durable"))]
+mod without_durable;
+#[cfg(not(feature = "nats"))]
+mod without_nats;
 
 #[cfg(feature = "amqp")]
 use super::amqp::open as amqp;
@@ -9,11 +14,11 @@ use super::durable::durable;
 #[cfg(feature = "nats")]
 use super::nats::open as nats;
 #[cfg(not(feature = "amqp"))]
-use absent::amqp;
+use without_amqp::amqp;
 #[cfg(not(feature = "durable"))]
-use absent::durable;
+use without_durable::durable;
 #[cfg(not(feature = "nats"))]
-use absent::nats;
+use without_nats::nats;
 
 use super::{Broker, Memory};
 use crate::base::{Error, Kind, Result};
@@ -26,13 +31,13 @@ pub(super) fn open(scheme: &str, url: &str) -> Result<Arc<dyn Broker>> {
         "file" => durable(url),
         "nats" => nats(url),
         "amqp" | "amqps" => amqp(url),
-        _ => {
-            let message = format!("no broker of scheme {scheme}; there are: memory, file, nats, amqp");
-            Err(Error::new(Kind::Unsupported, message))
-        }
+        _ => unsupported(format!("no broker of scheme {scheme}; there are: memory, file, nats, amqp")),
     }
 }
 
+fn unsupported(message: impl Into<String>) -> Result<Arc<dyn Broker>> {
+    Err(Error::new(Kind::Unsupported, message.into()))
+}
 /// The URL as errors and logs may show it: without user and password.
 pub(super) fn shown(url: &str) -> String {
     let (scheme, rest) = url.split_once(':').unwrap_or(("", url));
