@@ -35,7 +35,7 @@ impl Core {
             return Err(Error::new(Kind::Invalid, "it asks for 0 items").at(place));
         }
         let until = want.until(time::now());
-        let hold = want.hold.min(plan::LONGEST);
+        let hold = want.hold.min(plan::HOLD_MAX);
         let at = self.open(subscription, hold).await?;
         let link = self.link().await?;
         let mut leasing = Leasing { core: self, at, want, hold, taken: Vec::new() };

@@ -168,7 +168,7 @@ impl Core {
     }
 
     async fn extend(self: &Arc<Self>, link: &Link, lease: &Lease, hold: Duration) -> Result {
-        let hold = hold.min(plan::LONGEST);
+        let hold = hold.min(plan::HOLD_MAX);
         let (subscription, reply, surely) = self.decide(|table| {
             let (station, held, _) = table.leased(time::now(), lease)?;
             Ok::<_, Error>((station.subscription.clone(), held.reply.clone(), later(held.sure, station.wait)))
