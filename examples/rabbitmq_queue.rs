@@ -17,7 +17,7 @@ use seedpod::{
     queue::{self, Amqp, Broker, BrokerExt, DEAD_LETTERS, DeadLetter, Id, Message, Publish, Topic, TopicOptions, Want},
 };
 use serde::{Deserialize, Serialize};
-use std::{sync::Arc, time::Duration};
+use std::{process::ExitCode, sync::Arc, time::Duration};
 use tower::service_fn;
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -26,15 +26,18 @@ struct Order {
     to: String,
 }
 
-fn main() {
+#[tokio::main]
+async fn main() -> ExitCode {
     let url = std::env::var("SEEDPOD_AMQP").unwrap_or_else(|_| "amqp://127.0.0.1:5672".to_string());
-    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
     let run = std::process::id(); // so that each run has topics of its own
-    match runtime.block_on(story(&url, &format!("shop-{run}"))) {
-        Ok(story) => println!("{story}"),
+    match story(&url, &format!("shop-{run}")).await {
+        Ok(story) => {
+            println!("{story}");
+            ExitCode::SUCCESS
+        }
         Err(error) => {
             eprintln!("{}", error.chain());
-            std::process::exit(1);
+            ExitCode::FAILURE
         }
     }
 }

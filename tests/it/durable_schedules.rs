@@ -347,6 +347,8 @@ async fn schedule(seed: Seed, hits: &mut Hits) -> u64 {
         }
     })
     .await;
+    let stats = broker.inspect(&world.jobs).await.unwrap();
+    assert_eq!((stats.stored, stats.leased, stats.blocked, stats.delayed), (0, 0, 0, 0));
     let known = world.known.lock();
     let (left_set, done_set): (BTreeSet<_>, BTreeSet<_>) =
         (left.iter().copied().collect(), done.iter().copied().collect());
@@ -367,7 +369,5 @@ async fn schedule(seed: Seed, hits: &mut Hits) -> u64 {
         let (left, done) = (own(&left), own(&done));
         assert!(done.iter().chain(&left).is_sorted(), "of key {of}, {done:?} is done and {left:?} is left");
     }
-    let stats = broker.inspect(&world.jobs).await.unwrap();
-    assert_eq!((stats.stored, stats.leased, stats.blocked, stats.delayed), (0, 0, 0, 0));
     hash::of(format!("{course} {left:?} {done:?}").as_bytes())
 }

@@ -196,7 +196,7 @@ mod tests {
                     assert_eq!(lapsed, expected);
                     model.retain(|_, (.., deadline)| *deadline > now);
                 }
-                _ if rng.next_u64() % 20 == 0 => {
+                _ if rng.next_u64().is_multiple_of(20) => {
                     let session = rng.next_u64() % 3;
                     let mut lost = held.disconnected(session);
                     lost.sort_unstable();

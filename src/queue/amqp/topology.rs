@@ -132,10 +132,12 @@ mod tests {
     }
 
     fn queues(all: &[Make]) -> Vec<(&str, &Arguments)> {
-        let queue = |make| match make {
-            &Make::Queue { ref name, ref arguments, .. } => Some((name.as_str(), arguments)),
-            _ => None,
-        };
+        fn queue(make: &Make) -> Option<(&str, &Arguments)> {
+            match make {
+                Make::Queue { name, arguments, .. } => Some((name.as_str(), arguments)),
+                _ => None,
+            }
+        }
         all.iter().filter_map(queue).collect()
     }
 

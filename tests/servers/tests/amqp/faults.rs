@@ -41,7 +41,7 @@ async fn publisher(load: Arc<Load>) {
     while load.publishing.load(Relaxed) {
         let number = load.next.fetch_add(1, Relaxed);
         load.total.sent(number);
-        let delay = if number % 10 == 0 { SECOND / 2 } else { Duration::ZERO };
+        let delay = if number.is_multiple_of(10) { SECOND / 2 } else { Duration::ZERO };
         let publish = Publish::json(&load.topic, Id::of(number.to_string()), number).delay(delay);
         match load.broker.send(publish).await {
             Ok(receipt) if receipt.stored == 1 => load.total.confirmed(number),

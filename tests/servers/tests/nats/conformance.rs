@@ -96,7 +96,7 @@ struct InTurn(Nats, Nats);
 
 impl InTurn {
     fn by(&self, name: &Name) -> &Nats {
-        if name.hash64() % 2 == 0 { &self.0 } else { &self.1 }
+        if name.hash64().is_multiple_of(2) { &self.0 } else { &self.1 }
     }
 }
 
