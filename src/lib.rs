@@ -20,6 +20,7 @@
 //! | 3 | [`serving`] | endpoints, the replicas behind them, shards and their maps, scatter/gather |
 //! | 3 | [`queue`] | brokers, leases, workers |
 //! | 3 | [`control`] | reconcile: changed keys to calls |
+//! | 4 | [`flow`] | graphs of operators over topics |
 //! | 5 | [`cluster`] | objects, scheduler, kubelet, controllers, services, DNS |
 //! | beside | [`testing`] | probes, conformance suites, checkers for your own tests |
 //!
@@ -37,6 +38,8 @@ pub mod base;
 pub mod cluster;
 #[cfg(feature = "control")]
 pub mod control;
+#[cfg(feature = "flow")]
+pub mod flow;
 #[cfg(feature = "http")]
 pub mod http;
 #[cfg(feature = "layer")]

@@ -60,3 +60,6 @@ pub use reply::{Caller, Respond, Responder, respond};
 pub use results::Results;
 pub use step::{Charge, Reject, Retry, StateWrite, Step};
 pub use topic::{Bound, Subscription, Topic, TopicOptions};
+
+pub(crate) use consume::spawned;
+pub(crate) use redrive::FIRST_ID;

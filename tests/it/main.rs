@@ -15,6 +15,8 @@ mod cluster;
 mod control;
 mod examples;
 mod fleet;
+mod flow;
+mod flow_schedules;
 mod http;
 mod jobs;
 mod malformed;

@@ -2,6 +2,7 @@
 
 pub mod channel;
 pub mod connections;
+pub mod flow;
 pub mod http;
 pub mod p2c;
 pub mod round_trip;

@@ -23,8 +23,8 @@ pub use delivery::{
     heeds_bytes, keeps_until_settled, lapsed_leases_come_back_and_are_fenced, waits_and_is_woken, workers_compete,
 };
 pub use settlement::{
-    keeps_state, refuses_contradictions, rejects_to_dead_letters, retries_come_back_as_charged, retries_some_items,
-    steps_are_atomic,
+    keeps_state, refuses_contradictions, rejects_parts_of_one_delivery, rejects_to_dead_letters,
+    retries_come_back_as_charged, retries_some_items, steps_are_atomic,
 };
 pub use topics::{
     declares_again, first_in_is_first_out, heeds_delays, heeds_priorities, keeps_the_order_of_keys,
@@ -55,6 +55,7 @@ pub async fn all(broker: &dyn Broker) -> Result {
         ("retries_come_back_as_charged", Box::pin(retries_come_back_as_charged(broker))),
         ("retries_some_items", Box::pin(retries_some_items(broker))),
         ("rejects_to_dead_letters", Box::pin(rejects_to_dead_letters(broker))),
+        ("rejects_parts_of_one_delivery", Box::pin(rejects_parts_of_one_delivery(broker))),
         ("refuses_contradictions", Box::pin(refuses_contradictions(broker))),
         ("refuses_what_is_not_declared", Box::pin(refuses_what_is_not_declared(broker))),
         ("declares_again", Box::pin(declares_again(broker))),
