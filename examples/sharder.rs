@@ -25,7 +25,7 @@ pub(crate) fn story() -> seedpod::Result<String> {
     runtime.block_on(tell())
 }
 
-const REGIONS: [&str; 3] = ["eu", "us", "ap"];
+const REGIONS: [&str; 3] = ["europe", "america", "asia"];
 
 async fn tell() -> seedpod::Result<String> {
     let outlets = Outlets::new();
@@ -39,11 +39,11 @@ async fn tell() -> seedpod::Result<String> {
     let mut said = vec![graph.to_mermaid(), String::new()];
     let run = graph.on(Arc::new(Memory::new()));
 
-    said.push(format!("all are in:   {}", round(&run, 1).await?));
-    outlets.close("us");
-    said.push(format!("us is out:    {}", round(&run, 2).await?));
-    outlets.open("us");
-    said.push(format!("us is back:   {}", round(&run, 3).await?));
+    said.push(format!("all are in:      {}", round(&run, 1).await?));
+    outlets.close("america");
+    said.push(format!("america is out:  {}", round(&run, 2).await?));
+    outlets.open("america");
+    said.push(format!("america is back: {}", round(&run, 3).await?));
     Ok(said.join("\n"))
 }
 

@@ -27,7 +27,8 @@
 //! # Where to start
 //!
 //! To put replicas in front of a service: [`serving::Replicas`]; where each key lives at one of them: [`serving::Shards`].
-//! To hand out work and lose none: [`queue::Broker`] and [`queue::consume`]. To run a system in a test:
+//! To hand out work and lose none: [`queue::Broker`] and [`queue::consume`]; where one piece of work leads to others:
+//! [`flow::Flow`]. To run a system in a test:
 //! [`cluster::Cluster`]. Each pattern has an example of its name, and
 //! `cargo run --example boutique` runs them all together.
 #![cfg_attr(docsrs, feature(doc_cfg))]

@@ -1,6 +1,6 @@
 //! What keeps state between deliveries: rows in the broker, written in the step that settles what changed them.
 
-use super::live::{Live, Part};
+use super::{live::Live, part::Part};
 use crate::base::{Error, Kind, Name, Result, Rng};
 use crate::queue::{Codec, Delivery, Id, Postcard, Step};
 use futures::future::BoxFuture;

@@ -8,23 +8,26 @@ use super::{
     graph::Plan,
     keeper::From,
     lineage,
+    part::Part,
     turns::Turns,
 };
 use crate::base::{
-    Answer, Backoff, Error, Few, Kind, Name, Result, Rng,
+    Answer, Backoff, Few, Kind, Name, Result, Rng,
     sync::atomic::{AtomicU64, Ordering},
     time,
 };
 use crate::pod::Context;
-use crate::queue::{Broker, Charge, Delivery, Id, Lease, Publish, Reject, Retry, Step, Subscription, Topic, Want};
+use crate::queue::{Broker, Charge, Delivery, Headers, Id, Publish, Retry, Subscription, Topic, Want};
 use futures::{StreamExt, future::poll_fn, stream::FuturesUnordered};
-use std::{fmt, future::Future, pin::Pin, pin::pin, sync::Arc, task::Poll, time::Duration};
+use std::{fmt, pin::Pin, sync::Arc, task::Poll, time::Duration};
 use tokio_util::sync::CancellationToken;
 
 /// Where a stage takes from.
 pub(super) struct LiveInput {
     pub(super) subscription: Subscription,
     pub(super) from: From,
+    /// Which of the stage's inputs it is.
+    pub(super) number: usize,
     pub(super) tracks: Vec<Track>,
     weight: u32,
 }
@@ -49,61 +52,14 @@ pub(super) struct Live {
     pub(super) inputs: Vec<LiveInput>,
     pub(super) ports: Vec<Topic>,
     lists: Vec<usize>,
-    atomic: bool,
-    stopping: CancellationToken,
+    pub(super) atomic: bool,
+    pub(super) stopping: CancellationToken,
     pub(super) counts: Counts,
     pub(super) context: Option<Context>,
 }
 
-/// What one delivery comes to.
-pub(super) struct Part {
-    delivery: Delivery,
-    pub(super) step: Step,
-    pub(super) retried: u32,
-    pub(super) rejected: u32,
-    pub(super) made: u64,
-}
-
-impl Part {
-    pub(super) fn new(delivery: &Delivery) -> Part {
-        Part { delivery: delivery.clone(), step: Step::new(), retried: 0, rejected: 0, made: 0 }
-    }
-
-    fn lease(&self) -> Lease {
-        self.delivery.lease
-    }
-
-    /// What becomes of an item that did not go well.
-    pub(super) fn add(&mut self, at: u32, fate: Fate) {
-        let items = at..at + 1;
-        match fate {
-            Fate::Retry { after, charge } => {
-                self.retried += 1;
-                self.step.retries.push(Retry::new(self.lease()).items(items).after(after).charge(charge));
-            }
-            Fate::Reject(reason) => {
-                self.rejected += 1;
-                self.step.rejects.push(Reject::new(self.lease(), reason).items(items));
-            }
-        }
-    }
-
-    /// Adds what it comes to: all that is not named otherwise is acknowledged.
-    pub(super) fn settle(&self, mut step: Step) -> Step {
-        if self.step.retries.is_empty() && self.step.rejects.is_empty() {
-            step.acks.push(self.lease());
-        }
-        step.retries.extend_from_slice(&self.step.retries);
-        step.rejects.extend_from_slice(&self.step.rejects);
-        step.publishes.extend(self.step.publishes.iter().cloned());
-        step
-    }
-}
-
 /// Between tries to reach a broker.
-const RECONNECT: Backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(10));
-/// How long it waits for room once it was told to stop.
-const PATIENCE: Duration = Duration::from_secs(1);
+pub(super) const RECONNECT: Backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(10));
 /// After so many turns it lets others run.
 const TURNS: u32 = 32;
 /// How often a step is made anew when another has written the same state.
@@ -122,12 +78,14 @@ impl Live {
         for (edge, weight) in &stage.inputs {
             let subscription = plan.edges.get(*edge)?.topic.subscription(&stage.name);
             let tracks = Track::all(plan, *edge);
-            inputs.push(LiveInput { subscription, from: From::Edge, tracks, weight: *weight });
+            let number = inputs.len();
+            inputs.push(LiveInput { subscription, from: From::Edge, number, tracks, weight: *weight });
         }
         let barrier = stage.barrier.iter().map(|barrier| (&barrier.account, From::Account));
         for (topic, from) in barrier.chain(stage.timers.iter().map(|topic| (topic, From::Timers))) {
             let subscription = topic.subscription(&stage.name);
-            inputs.push(LiveInput { subscription, from, tracks: Vec::new(), weight: 1 });
+            let number = inputs.len();
+            inputs.push(LiveInput { subscription, from, number, tracks: Vec::new(), weight: 1 });
         }
         let topic = |edge: usize| plan.edges.get(edge).map(|edge| edge.topic.clone());
         let ports: Option<Vec<_>> = stage.ports.iter().map(|port| topic(port.edge)).collect();
@@ -255,7 +213,9 @@ impl Live {
     async fn handle(&self, input: usize, deliveries: Few<Delivery>, rng: &mut Rng) -> Result {
         let began = time::now();
         let Some(input) = self.inputs.get(input) else { return Ok(()) };
-        let (deliveries, mut parts) = self.sorted_out(input, deliveries);
+        let (deliveries, parts) = self.sorted_out(input, deliveries);
+        self.settle_all(input, parts, rng).await?;
+        let mut parts = Vec::new();
         match &self.stage.job {
             Job::Now(work) => {
                 if let Some(outs) = &self.stage.outs {
@@ -290,11 +250,23 @@ impl Live {
                 }
             }
             Job::Keeps(keeper) if !deliveries.is_empty() => {
-                let mut conflicts = 0;
+                let held: Few<_> = deliveries.iter().map(|delivery| delivery.lease).collect();
+                let (mut conflicts, mut refused) = (0, 0);
                 loop {
-                    let (kept, step) = keeper.keep(self, input, &deliveries, rng).await?;
+                    let (kept, step) = match keeper.keep(self, input, &deliveries, rng).await {
+                        Err(error) if error.is_retryable() => {
+                            let wait = error.retry_after().unwrap_or_else(|| RECONNECT.wait(refused, rng));
+                            refused += 1;
+                            match self.holding(&held, time::sleep(wait)).await {
+                                Some(()) => continue,
+                                None => deliveries.iter().for_each(|delivery| self.lose(delivery.len())),
+                            }
+                            break;
+                        }
+                        kept => kept.map_err(|error| error.at(format!("stage {}", self.name())))?,
+                    };
                     conflicts += 1;
-                    match self.settle(step, &kept.iter().map(|part| part.lease()).collect::<Few<_>>(), rng).await {
+                    match self.settle(step, &held, rng).await {
                         Ok(()) => kept.iter().for_each(|part| self.count(part)),
                         Err(error) if error.is_conflict() && conflicts < CONFLICTS => continue,
                         Err(error) if error.is_conflict() => self.hand_back(&deliveries, rng).await?,
@@ -322,7 +294,9 @@ impl Live {
             let full = outs.full_is_out && {
                 let edge = self.stage.ports.get(at).and_then(|port| self.plan.edges.get(port.edge));
                 let capacity = edge.map_or(usize::MAX, |edge| edge.capacity);
-                self.broker.inspect(topic).await.is_ok_and(|stats| stats.stored >= capacity)
+                let more = self.stage.tuning.batch as usize;
+                let stats = self.broker.inspect(topic).await;
+                stats.is_ok_and(|stats| stats.stored > 0 && stats.stored + more > capacity)
             };
             mask |= u64::from(full || closed.contains(name)) << (at % 64);
         }
@@ -337,7 +311,8 @@ impl Live {
     fn sorted_out(&self, input: &LiveInput, deliveries: Few<Delivery>) -> (Few<Delivery>, Vec<Part>) {
         let unsuspicious =
             |delivery: &Delivery| delivery.attempts.lapses < 2 && delivery.attempts.crashes < self.stage.tuning.crashes;
-        if deliveries.iter().all(unsuspicious) {
+        // what it tells itself, and what others tell it, is never given up
+        if input.from != From::Edge || deliveries.iter().all(unsuspicious) {
             return (deliveries, Vec::new());
         }
         let (mut keep, mut parts) = (Few::new(), Vec::new());
@@ -376,7 +351,7 @@ impl Live {
             .into_iter()
             .map(|(at, fault)| (at, fault.fate(&self.stage.tuning, delivery.attempts, rng)))
             .collect();
-        let mut headers = vec![crate::queue::Headers::default(); self.ports.len()];
+        let mut headers = vec![Headers::default(); self.ports.len()];
         let mut shares = Vec::with_capacity(input.tracks.len());
         for track in &input.tracks {
             let (ports, lines) = track.pass(delivery, &made, &self.lists, &fates);
@@ -417,143 +392,6 @@ impl Live {
         part
     }
 
-    /// Settles all in one step; where that is refused, each by itself.
-    async fn settle_all(&self, input: &LiveInput, parts: Vec<Part>, rng: &mut Rng) -> Result {
-        if parts.is_empty() {
-            return Ok(());
-        }
-        let held: Few<Lease> = parts.iter().map(|part| part.lease()).collect();
-        let whole = parts.iter().fold(Step::new(), |step, part| part.settle(step));
-        match self.settle(whole, &held, rng).await {
-            Ok(()) => parts.iter().for_each(|part| self.count(part)),
-            Err(error) => {
-                let alone = parts.len() == 1;
-                for part in parts {
-                    let settled = match alone {
-                        true => Err(error.clone()),
-                        false => self.settle(part.settle(Step::new()), &[part.lease()], rng).await,
-                    };
-                    match settled {
-                        Ok(()) => self.count(&part),
-                        Err(error) if error.kind() == Kind::LeaseLost => self.lose(part.delivery.len()),
-                        Err(error) => self.refused(input, &part.delivery, error, rng).await?,
-                    }
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// What it made cannot be committed: whose fault it is shows when each item is tried alone.
-    async fn refused(&self, input: &LiveInput, delivery: &Delivery, error: Error, rng: &mut Rng) -> Result {
-        if matches!(error.kind(), Kind::NotFound | Kind::Closed | Kind::Unsupported | Kind::Conflict) {
-            return Err(error.at(format!("stage {}", self.name())));
-        }
-        self.note(format_args!("what it made was refused: {}", error.chain()));
-        let step = if delivery.len() == 1 {
-            let made = Made { faults: vec![(0, Fault::Failed(error))], ..Made::default() };
-            self.part(input, delivery, made, rng).settle(Step::new())
-        } else {
-            let alone = |at| Retry::new(delivery.lease).items(at..at + 1).charge(Charge::Nothing);
-            let mut step = Step::new();
-            step.retries.extend((0..delivery.len()).map(alone));
-            step
-        };
-        match self.settle(step, &[delivery.lease], rng).await {
-            Err(error) if error.kind() == Kind::LeaseLost => Ok(()),
-            settled => settled,
-        }
-    }
-
-    async fn hand_back(&self, deliveries: &[Delivery], rng: &mut Rng) -> Result {
-        let mut step = Step::new();
-        let back = |delivery: &Delivery| Retry::new(delivery.lease).charge(Charge::Nothing);
-        step.retries.extend(deliveries.iter().map(back));
-        let held: Few<Lease> = deliveries.iter().map(|delivery| delivery.lease).collect();
-        match self.settle(step, &held, rng).await {
-            Err(error) if error.kind() == Kind::LeaseLost => Ok(()),
-            settled => settled,
-        }
-    }
-
-    /// Settles; while the broker is out of reach, again and again. Leases are held meanwhile: a full topic further down
-    /// may take longer than they last.
-    async fn settle(&self, mut step: Step, held: &[Lease], rng: &mut Rng) -> Result {
-        let mut refused = 0;
-        loop {
-            let settled = async {
-                if !self.atomic && !step.publishes.is_empty() {
-                    self.broker.publish(step.publishes.clone()).await?;
-                    step.publishes = Few::new(); // confirmed: only now are the inputs acknowledged
-                }
-                self.broker.settle(step.clone()).await
-            };
-            let settled = tokio::select! {
-                biased;
-                settled = self.holding(held, settled) => settled,
-                () = self.out_of_patience() => return self.let_go(held).await,
-            };
-            match settled {
-                None => return Err(Error::new(Kind::LeaseLost, "while it waited to be settled")),
-                Some(Err(error)) if error.is_retryable() => {
-                    let wait = error.retry_after().unwrap_or_else(|| RECONNECT.wait(refused, rng));
-                    refused += 1;
-                    if self.holding(held, time::sleep(wait)).await.is_none() {
-                        return Err(error);
-                    }
-                }
-                Some(settled) => return settled,
-            }
-        }
-    }
-
-    /// Resolves a while after it was told to stop.
-    async fn out_of_patience(&self) {
-        self.stopping.cancelled().await;
-        time::sleep(PATIENCE).await;
-    }
-
-    /// Gives back, uncharged, what finds no room while it has to stop.
-    async fn let_go(&self, held: &[Lease]) -> Result {
-        for lease in held {
-            let back = Retry::new(*lease).charge(Charge::Nothing);
-            // where that fails it comes back when its lease has run out
-            let _ = self.broker.settle(Step::new().retry(back)).await;
-        }
-        Err(Error::new(Kind::LeaseLost, "handed back: it found no room, and was told to stop"))
-    }
-
-    /// Runs this while the leases are renewed; none where all of them are lost.
-    async fn holding<F: Future>(&self, held: &[Lease], work: F) -> Option<F::Output> {
-        let mut work = pin!(work);
-        let mut held: Few<Lease> = held.iter().copied().collect();
-        loop {
-            tokio::select! {
-                biased;
-                out = &mut work => return Some(out),
-                () = time::sleep(self.stage.tuning.hold / 2) => {}
-            }
-            let mut extend = Step::new();
-            extend.extensions.extend(held.iter().map(|lease| (*lease, self.stage.tuning.hold)));
-            match self.broker.settle(extend).await {
-                Err(error) if error.kind() == Kind::LeaseLost => {
-                    let mut left = Few::new();
-                    for lease in held {
-                        let extended = self.broker.settle(Step::new().extend(lease, self.stage.tuning.hold)).await;
-                        if !extended.is_err_and(|error| error.kind() == Kind::LeaseLost) {
-                            left.push(lease);
-                        }
-                    }
-                    if left.is_empty() {
-                        return None;
-                    }
-                    held = left;
-                }
-                _ => {} // out of reach: the lease may last until the next time
-            }
-        }
-    }
-
     pub(super) fn count(&self, part: &Part) {
         let add = |count: &AtomicU64, by: u64| count.fetch_add(by, Ordering::Relaxed);
         add(&self.counts.taken, u64::from(part.delivery.len().saturating_sub(part.retried)));
@@ -564,7 +402,7 @@ impl Live {
         }
     }
 
-    fn lose(&self, items: u32) {
+    pub(super) fn lose(&self, items: u32) {
         self.note(format_args!("{items} items: the lease is lost"));
         self.counts.lost.fetch_add(items.into(), Ordering::Relaxed);
     }

@@ -110,8 +110,7 @@ impl Run {
             }
         })
         .await?;
-        let drained = drained.lock().clone();
-        drained
+        drained.lock().clone()
     }
 
     /// Whether nothing is on its way. Items only move on, so it looks from the sources down.

@@ -17,8 +17,8 @@ use std::{any::TypeId, fmt, marker::PhantomData, panic::Location, sync::Arc};
 /// | a call of something else | [`call`](Stream::call) |
 /// | one stream to several | [`copy`](Stream::copy), [`split`](Stream::split), [`split_all`](Stream::split_all), [`shard`](Stream::shard) |
 /// | several to one | [`merge`](Stream::merge) |
-/// | a batch to one | [`join`](Stream::join) |
-/// | all to one, as it comes | [`reduce`](Stream::reduce) |
+/// | a batch to one; two streams by key | [`join`](Stream::join), [`pair`](Stream::pair) |
+/// | all to one, as it comes; lists | [`reduce`](Stream::reduce), [`window`](Stream::window) |
 /// | the end | [`sink`](Stream::sink), [`discard`](Stream::discard) |
 ///
 /// `In` is what its stage takes from its edge, `C` the functions since then: a stage runs them over a whole batch, composed

@@ -4,7 +4,7 @@ use crate::schedule::simulate;
 use seedpod::{
     Error, Kind,
     base::{Answer, Backoff, Few, Name, Rng, Seed, sync::Lock, time},
-    flow::{Batch, Called, Collect, Count, Flow, Graph, Group, Joined, OnFailed, Run, Sum, port},
+    flow::{Batch, Called, Collect, Count, Flow, Graph, Group, Joined, OnFailed, OnOut, Outlets, Run, Sum, port},
     net::Net,
     pod::{ContainerSpec, Pod, PodSpec},
     queue::{
@@ -267,6 +267,74 @@ async fn a_poison_item_takes_no_other_along() {
     assert_eq!(numbers, ["150", "250", "50"]);
     let stats = watch.stages();
     assert_eq!((stats[0].taken, stats[0].made, stats[0].retried, stats[0].rejected), (256, 253, 3, 3));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_reduction_survives_poison() {
+    let mut flow = Flow::new("reduced");
+    quick(&mut flow);
+    let value = |n: &u64| match n % 10 {
+        3 => resume_unwind(Box::new("three")), // without a word on the terminal
+        _ => *n,
+    };
+    flow.source::<u64>("numbers").reduce(Sum::of(value)).sink("sum");
+    let graph = flow.build().unwrap();
+    let broker: Arc<dyn Broker> = Arc::new(Memory::new());
+    let run = graph.on(broker.clone());
+    run.input::<u64>("numbers").await.unwrap().batch(Id::of("all"), (0..50).collect()).await.unwrap();
+    run.until_drained().await.unwrap();
+    let sums = run.output::<i128>("sum").unwrap().ready().await.unwrap();
+    assert_eq!(sums.last(), Some(&(0..50).filter(|n| n % 10 != 3).sum()));
+    let dead: Vec<_> = dead(&*broker, &graph).await.into_iter().map(|(_, number)| number).collect();
+    assert_eq!(dead, ["13", "23", "3", "33", "43"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_sharder_goes_around_what_is_full_or_out_and_waits_where_all_are() {
+    let outlets = Outlets::new();
+    let mut flow = Flow::new("sharded");
+    flow.tune(|stage| stage.capacity(20).batch(4));
+    let numbers = flow.source::<u64>("numbers").tune(|stage| stage.capacity(20));
+    let [a, b] = numbers.shard(["a", "b"], |n| (n % 2).to_le_bytes(), &outlets, OnOut::Reroute);
+    a.tune(|stage| stage.capacity(100)).map(|n| *n).named("work-a").sink("out-a");
+    b.tune(|stage| stage.capacity(100)).map(|n| *n).named("work-b").sink("out-b");
+    let graph = flow.build().unwrap();
+    let broker: Arc<dyn Broker> = Arc::new(Memory::new());
+    let run = graph.on(broker.clone());
+    let input = run.input::<u64>("numbers").await.unwrap();
+    let sender = input.clone();
+    let sending = async move {
+        for n in 0..60_u64 {
+            sender.send(Id::of(n.to_le_bytes()), 2 * n).await.unwrap(); // all of one key
+        }
+    };
+    // nobody works behind the shards
+    let sharding = graph.on(broker.clone()).only(["shard"]);
+    let until = async {
+        let sending = std::pin::pin!(sending);
+        futures::future::select(sending, std::pin::pin!(time::sleep(60 * SECOND))).await;
+        time::sleep(60 * SECOND).await;
+    };
+    sharding.run_until(until).await.unwrap();
+    let stored = |topic: &'static str| {
+        let broker = broker.clone();
+        async move { broker.inspect(&Topic::new(topic)).await.unwrap().stored }
+    };
+    let (a, b) = (stored("sharded.shard.a").await, stored("sharded.shard.b").await);
+    assert!((17..=20).contains(&a) && (17..=20).contains(&b), "first one, then the next: {a} {b}");
+    let waiting = broker.lease(&Topic::new("sharded.numbers").subscription("shard"), Want::items(20)).await.unwrap();
+    assert!(waiting.iter().all(|delivery| delivery.attempts.total() == 0), "who waits is not charged");
+    drop(waiting);
+    outlets.close("a");
+    outlets.close("b");
+    let begin = time::now();
+    outlets.open("a");
+    run.until_drained().await.unwrap();
+    assert!(begin.elapsed() < 120 * SECOND);
+    let (a, b) = (sorted(&run, "out-a").await, sorted(&run, "out-b").await);
+    let mut all = [a, b].concat();
+    all.sort_unstable();
+    assert_eq!(all, (0..60).map(|n| 2 * n).collect::<Vec<_>>(), "each once");
 }
 
 #[tokio::test(start_paused = true)]
@@ -669,4 +737,34 @@ async fn the_drawing_of_a_run_tells_what_waits() {
     assert!(mermaid.contains("s1 -- \"9 waiting, oldest 2.0 s\" --> o3"), "{mermaid}");
     assert!(watch.to_dot().await.unwrap().contains("s0 -> s1 [label=\"even: 0 waiting\"];"));
     assert!(graph.to_dot().starts_with("digraph \"drawn\" {\n  rankdir=LR;\n  i0 [shape=oval, label=\"numbers\"];"));
+}
+
+#[test]
+fn every_item_is_in_one_pair_or_is_a_dead_letter() {
+    law(|batches, size| async move {
+        let mut flow = flow(size);
+        let (one, two) = (flow.source::<u64>("numbers"), flow.source::<u64>("others"));
+        let key = |n: &u64| (n % 40).to_le_bytes();
+        one.pair(two.map(|n| n + 40), key, key, 60 * SECOND).sink("pairs");
+        let graph = flow.build().unwrap();
+        let broker: Arc<dyn Broker> = Arc::new(Memory::new());
+        let run = graph.on(broker.clone());
+        let (left, right) = (batches.concat(), batches[0].clone());
+        run.input::<u64>("numbers").await.unwrap().batch(Id::of("all"), left.clone()).await.unwrap();
+        run.input::<u64>("others").await.unwrap().batch(Id::of("all"), right.clone()).await.unwrap();
+        run.until_drained().await.unwrap();
+        let pairs = run.output::<(u64, u64)>("pairs").unwrap().ready().await.unwrap();
+        assert!(pairs.iter().all(|(one, two)| one % 40 == two % 40), "{pairs:?}");
+        // all of the first batch are on both sides, so nobody on the right stays alone
+        assert_eq!(pairs.len(), right.len());
+        let dead = dead(&*broker, &graph).await;
+        assert!(dead.iter().all(|(reason, _)| reason == "its partner did not come in time"), "{dead:?}");
+        let mut lefts: Vec<u64> = pairs.iter().map(|(one, _)| *one).collect();
+        lefts.extend(dead.iter().map(|(_, number)| number.parse::<u64>().unwrap()));
+        lefts.sort_unstable();
+        assert_eq!(lefts, all_of(&batches));
+        let mut rights: Vec<u64> = pairs.iter().map(|(_, two)| two - 40).collect();
+        rights.sort_unstable();
+        assert_eq!(rights, all_of(&[right]));
+    });
 }

@@ -7,8 +7,8 @@ mod trouble;
 use crate::schedule::{Hits, Subject, alive, simulate};
 use seedpod::{
     Error, Kind,
-    base::{Backoff, Rng, Seed, hash, time},
-    flow::{Batch, Called, Edge, Flow, Graph, OnFailed, Sum, port},
+    base::{Backoff, Rng, Seed, hash, sync::Lock, time},
+    flow::{Batch, Called, Edge, Flow, Graph, OnFailed, Run, Sum, port},
     net::{Net, Scope},
     queue::{Broker, DEAD_LETTERS, DeadLetter, Id, Want},
 };
@@ -216,6 +216,7 @@ fn said(sum: u64, arrived: u64, failed: u64, timed_out: bool) -> u64 {
 
 const HOLD: Duration = Duration::from_millis(200);
 const HOUR: Duration = Duration::from_secs(3600);
+const READ: Duration = Duration::from_millis(30);
 
 fn run(net: &Net, plan: &Plan, broker: &Arc<Trouble>) -> Scope {
     let (scope, run) = (net.scope(), plan.graph.on(broker.clone()));
@@ -232,6 +233,9 @@ async fn schedule(seed: Seed, hits: &mut Hits) -> (u64, usize) {
     let sender = plan.graph.on(broker.clone()).input::<u64>("numbers").await.unwrap();
     *broker.per_mille.lock() = *rng.choose(&[20, 60, 120]).unwrap();
     let mut scopes = vec![run(&net, &plan, &broker)];
+    let got = Arc::new(Lock::new(vec![Vec::new(); plan.sinks.len()]));
+    let reader = net.scope();
+    reader.spawn(read(plan.graph.on(broker.inner.clone()), got.clone()));
     for (batch, items) in &plan.batches {
         // whatever is unclear is sent again under its id
         while sender.batch(Id::of(batch.to_le_bytes()), items.clone()).await.is_err() {}
@@ -248,36 +252,18 @@ async fn schedule(seed: Seed, hits: &mut Hits) -> (u64, usize) {
     *broker.per_mille.lock() = 0;
     scopes.last().unwrap().kill();
     let drained = plan.graph.on(broker.clone());
-    // sinks that are full hold up all the others
-    let outputs: Vec<_> =
-        (0..plan.sinks.len()).map(|sink| drained.output::<u64>(&format!("sink-{sink}")).unwrap()).collect();
-    let mut got = vec![Vec::new(); plan.sinks.len()];
-    {
-        let mut draining = std::pin::pin!(tokio::time::timeout(Duration::from_secs(600), drained.until_drained()));
-        loop {
-            tokio::select! {
-                biased;
-                ended = &mut draining => {
-                    ended.expect("it is not drained after ten minutes").unwrap();
-                    break;
-                }
-                () = time::sleep(Duration::from_millis(20)) => {
-                    for (output, got) in outputs.iter().zip(&mut got) {
-                        got.extend(output.ready().await.unwrap());
-                    }
-                }
-            }
-        }
-    }
-    for (output, got) in outputs.iter().zip(&mut got) {
-        got.extend(output.ready().await.unwrap());
-    }
+    let drained = tokio::time::timeout(Duration::from_secs(600), drained.until_drained()).await;
+    drained.expect("it is not drained after ten minutes").unwrap();
+    time::sleep(READ).await;
+    scopes.push(reader);
+    scopes.last().unwrap().kill();
     for scope in scopes {
         scope.gone().await;
         assert_eq!(scope.panics(), 0, "a worker has panicked");
     }
     tokio::task::yield_now().await;
     assert_eq!(alive(), before, "tasks are left");
+    let mut got = std::mem::take(&mut *got.lock());
     let course = hash::of(format!("{got:?}").as_bytes());
     let letters = plan.graph.dead_letters().subscription(DEAD_LETTERS);
     let (mut dead, mut reasons) = (0, BTreeSet::new());
@@ -307,6 +293,19 @@ async fn schedule(seed: Seed, hits: &mut Hits) -> (u64, usize) {
         }
     }
     (course, got.iter().map(Vec::len).sum())
+}
+
+/// Reads the sinks, by a connection without trouble: one that is full holds up all the others.
+async fn read(run: Run, got: Arc<Lock<Vec<Vec<u64>>>>) {
+    let sinks = got.lock().len();
+    let outputs: Vec<_> = (0..sinks).map(|sink| run.output::<u64>(&format!("sink-{sink}")).unwrap()).collect();
+    loop {
+        time::sleep(READ).await;
+        for (sink, output) in outputs.iter().enumerate() {
+            let more = output.ready().await.unwrap();
+            got.lock()[sink].extend(more);
+        }
+    }
 }
 
 /// Whether a kill meets something in a stage's hands.

@@ -10,7 +10,8 @@ use crate::flow::{
     join::{Barrier, Row},
     keeper::{From, Keeper, Rows},
     lineage::{self, Share},
-    live::{Live, LiveInput, Part},
+    live::{Live, LiveInput},
+    part::Part,
     stream::type_of,
 };
 use crate::queue::{DeadLetter, Delivery, Id, Json, Need, Payload, Publish, Step};

@@ -7,6 +7,7 @@ mod filter;
 mod join;
 mod map;
 mod merger;
+mod pair;
 mod reduce;
 mod sharder;
 mod sink;

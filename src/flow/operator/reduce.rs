@@ -7,7 +7,8 @@ use crate::flow::{
     fault::Fault,
     fused::{List, Made, Mode, Work, decode, read, words_of},
     keeper::{Keeper, Rows},
-    live::{Live, LiveInput, Part},
+    live::{Live, LiveInput},
+    part::Part,
     reduce::{add, merge},
     stream::{Begun, type_of},
 };

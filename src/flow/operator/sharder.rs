@@ -67,8 +67,8 @@ impl<In: Item, C: Chain<In, Out: Item>> Stream<In, C> {
     ///           └─ ap ─▶ c
     /// ```
     ///
-    /// A shard is out where `outlets` says so, and, with [`OnOut::Reroute`], also while its topic is full: nobody works
-    /// there, or too few. What becomes of its items says `on_out`.
+    /// A shard is out where `outlets` says so, and, with [`OnOut::Reroute`], also while its topic has no room for a whole
+    /// batch: nobody works there, or too few. What becomes of its items says `on_out`.
     ///
     /// # Guarantees
     /// The choice and the acknowledgement are one step: an item that was rerouted was delivered to one shard, whatever

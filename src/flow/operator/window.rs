@@ -7,7 +7,8 @@ use crate::flow::{
     fault::Fault,
     fused::read,
     keeper::{From, Keeper, Rows},
-    live::{Live, LiveInput, Part},
+    live::{Live, LiveInput},
+    part::Part,
     stream::type_of,
 };
 use crate::queue::{Delivery, Id, Json, Need, Payload, Publish, Step};

@@ -9,7 +9,7 @@ use seedpod::{
         Want,
     },
 };
-use std::{future::Future, time::Duration};
+use std::{future::Future, sync::Arc, time::Duration};
 
 /// The words of faults.
 pub(super) const CALL_DELAYED: &str = "call delayed";
@@ -18,7 +18,7 @@ pub(super) const ANSWER_LOST: &str = "answer lost";
 pub(super) const LEASE_LOST: &str = "late settlement refused";
 
 pub(super) struct Trouble {
-    pub(super) inner: Memory,
+    pub(super) inner: Arc<Memory>,
     rng: Lock<Rng>,
     /// How often a call goes wrong, in a thousand.
     pub(super) per_mille: Lock<u64>,
@@ -34,7 +34,7 @@ enum Fault {
 
 impl Trouble {
     pub(super) fn new(rng: Rng) -> Trouble {
-        Trouble { inner: Memory::new(), rng: Lock::new(rng), per_mille: Lock::new(0), hits: Lock::default() }
+        Trouble { inner: Arc::new(Memory::new()), rng: Lock::new(rng), per_mille: Lock::new(0), hits: Lock::default() }
     }
 
     pub(super) fn hit(&self, fault: &'static str) {
