@@ -44,7 +44,7 @@ const MOMENT: Duration = Duration::from_millis(200);
 /// # Errors
 /// Those of the broker, where it fails; a time-out, naming the promise, where it hangs.
 pub async fn all(broker: &dyn Broker) -> Result {
-    let promises: [(&str, BoxFuture<'_, Result>); 23] = [
+    let promises: [(&str, BoxFuture<'_, Result>); 24] = [
         ("keeps_until_settled", Box::pin(keeps_until_settled(broker))),
         ("every_subscription_sees_every_message", Box::pin(every_subscription_sees_every_message(broker))),
         ("workers_compete", Box::pin(workers_compete(broker))),
