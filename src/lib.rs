@@ -21,13 +21,15 @@
 //! | 3 | [`serving`] | endpoints, the replicas behind them, shards and their maps, scatter/gather |
 //! | 3 | [`queue`] | brokers, leases, workers |
 //! | 3 | [`control`] | reconcile: changed keys to calls |
+//! | 4 | [`flow`] | graphs of operators over topics |
 //! | 5 | [`cluster`] | objects, scheduler, kubelet, controllers, services, DNS |
 //! | beside | [`testing`] | probes, conformance suites, checkers for your own tests |
 //!
 //! # Where to start
 //!
 //! To put replicas in front of a service: [`serving::Replicas`]; where each key lives at one of them: [`serving::Shards`].
-//! To hand out work and lose none: [`queue::Broker`] and [`queue::consume`]. To run a system in a test:
+//! To hand out work and lose none: [`queue::Broker`] and [`queue::consume`]; where one piece of work leads to others:
+//! [`flow::Flow`]. To run a system in a test:
 //! [`cluster::Cluster`]. Each pattern has an example of its name, and
 //! `cargo run --example boutique` runs them all together.
 #![cfg_attr(docsrs, feature(doc_cfg))]
@@ -40,6 +42,8 @@ pub mod cluster;
 pub mod control;
 #[cfg(feature = "durable")]
 pub mod disk;
+#[cfg(feature = "flow")]
+pub mod flow;
 #[cfg(feature = "http")]
 pub mod http;
 #[cfg(feature = "layer")]

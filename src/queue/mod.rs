@@ -102,3 +102,6 @@ pub use trace::Trace;
 #[doc(no_inline)]
 pub use crate::layer::{Gradient2, Rate};
 use step::given_back;
+
+pub(crate) use consume::spawned;
+pub(crate) use redrive::FIRST_ID;

@@ -61,7 +61,7 @@ pub struct Redriven {
 }
 
 /// The header that keeps the id which a message had first.
-pub(super) const FIRST_ID: &str = "redriven-id";
+pub(crate) const FIRST_ID: &str = "redriven-id";
 
 const HOLD: Duration = Duration::from_secs(60);
 

@@ -11,6 +11,18 @@ mod cache;
 #[allow(dead_code, reason = "a test calls its story, not its main")]
 #[path = "../../examples/container_per_item.rs"]
 mod container_per_item;
+#[allow(dead_code, reason = "a test calls its story, not its main")]
+#[path = "../../examples/copier.rs"]
+mod copier;
+#[allow(dead_code, reason = "a test calls its story, not its main")]
+#[path = "../../examples/filter.rs"]
+mod filter;
+#[allow(dead_code, reason = "a test calls its story, not its main")]
+#[path = "../../examples/join.rs"]
+mod join;
+#[allow(dead_code, reason = "a test calls its story, not its main")]
+#[path = "../../examples/merger.rs"]
+mod merger;
 #[path = "../../examples/overload/story.rs"]
 mod overload;
 #[allow(dead_code, reason = "a test calls its story, not its main")]
@@ -25,6 +37,9 @@ mod rebalance;
 #[allow(dead_code, reason = "a test calls its story, not its main")]
 #[path = "../../examples/reconcile.rs"]
 mod reconcile;
+#[allow(dead_code, reason = "a test calls its story, not its main")]
+#[path = "../../examples/reduce.rs"]
+mod reduce;
 #[allow(dead_code, reason = "a test calls its story, not its main")]
 #[path = "../../examples/replicas.rs"]
 mod replicas;
@@ -44,11 +59,20 @@ mod scatter_tree;
 #[path = "../../examples/scheduled_jobs.rs"]
 mod scheduled_jobs;
 #[allow(dead_code, reason = "a test calls its story, not its main")]
+#[path = "../../examples/sharder.rs"]
+mod sharder;
+#[allow(dead_code, reason = "a test calls its story, not its main")]
 #[path = "../../examples/shards/main.rs"]
 mod shards;
 #[allow(dead_code, reason = "a test calls its story, not its main")]
+#[path = "../../examples/splitter.rs"]
+mod splitter;
+#[allow(dead_code, reason = "a test calls its story, not its main")]
 #[path = "../../examples/sticky.rs"]
 mod sticky;
+#[allow(dead_code, reason = "a test calls its story, not its main")]
+#[path = "../../examples/video_pipeline.rs"]
+mod video_pipeline;
 #[allow(dead_code, reason = "a test calls its story, not its main")]
 #[path = "../../examples/work_queue.rs"]
 mod work_queue;
@@ -145,4 +169,44 @@ fn scatter_gather_tells_its_story() {
 #[test]
 fn scatter_tree_tells_its_story() {
     told("scatter_tree", scatter_tree::story());
+}
+
+#[test]
+fn copier_tells_its_story() {
+    told("copier", copier::story());
+}
+
+#[test]
+fn filter_tells_its_story() {
+    told("filter", filter::story());
+}
+
+#[test]
+fn join_tells_its_story() {
+    told("join", join::story());
+}
+
+#[test]
+fn merger_tells_its_story() {
+    told("merger", merger::story());
+}
+
+#[test]
+fn reduce_tells_its_story() {
+    told("reduce", reduce::story());
+}
+
+#[test]
+fn sharder_tells_its_story() {
+    told("sharder", sharder::story());
+}
+
+#[test]
+fn splitter_tells_its_story() {
+    told("splitter", splitter::story());
+}
+
+#[test]
+fn video_pipeline_tells_its_story() {
+    told("video_pipeline", video_pipeline::story());
 }

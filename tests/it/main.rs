@@ -18,6 +18,8 @@ mod durable_damage;
 mod durable_schedules;
 mod examples;
 mod fleet;
+mod flow;
+mod flow_schedules;
 mod http;
 mod jobs;
 #[cfg(target_os = "linux")]

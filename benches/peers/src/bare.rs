@@ -3,6 +3,7 @@
 pub mod channel;
 pub mod connections;
 pub mod disk;
+pub mod flow;
 pub mod http;
 pub mod jetstream;
 pub mod p2c;

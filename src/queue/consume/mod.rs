@@ -18,7 +18,9 @@ pub use control::{Control, Left, Tally};
 pub use done::Done;
 pub use message::Message;
 pub use quarantine::{Quarantine, QuarantineNote};
-pub(super) use {aside::LOOK, message::TENANT, run::spawned};
+pub(super) use {aside::LOOK, message::TENANT};
+
+pub(crate) use run::spawned;
 
 use super::{Broker, Subscription, Topic, TopicOptions, limit::Limits, lines::Lines};
 use crate::{

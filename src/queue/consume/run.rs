@@ -140,7 +140,7 @@ where
 }
 
 /// A worker as a task of the container.
-pub(in crate::queue) fn spawned(context: &Context, worker: BoxFuture<'static, Result>) -> BoxFuture<'static, Result> {
+pub(crate) fn spawned(context: &Context, worker: BoxFuture<'static, Result>) -> BoxFuture<'static, Result> {
     let worker = context.spawn(worker);
     Box::pin(async move {
         let ended = worker.await;

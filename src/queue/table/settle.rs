@@ -34,9 +34,11 @@ impl Table {
         }
         effects.reserve(step.acks.len());
         self.take_back(now, &mut step.retries, effects);
+        for reject in &step.rejects {
+            self.bury(now, reject, effects);
+        }
         for reject in step.rejects.drain(..) {
-            self.bury(now, &reject, effects);
-            self.release(&reject.lease, effects);
+            self.release(&reject.lease, effects); // only now: several may be of one delivery
         }
         for retry in step.retries.drain(..) {
             self.release(&retry.lease, effects);

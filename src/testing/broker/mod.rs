@@ -30,8 +30,8 @@ pub use reopening::{
     reopening,
 };
 pub use settlement::{
-    keeps_state, refuses_contradictions, rejects_to_dead_letters, retries_come_back_as_charged, retries_some_items,
-    steps_are_atomic,
+    keeps_state, refuses_contradictions, rejects_parts_of_one_delivery, rejects_to_dead_letters,
+    retries_come_back_as_charged, retries_some_items, steps_are_atomic,
 };
 pub use topics::{
     bounds_every_topic, declares_again, first_in_is_first_out, heeds_delays, heeds_priorities, keeps_a_history,
@@ -51,7 +51,7 @@ const MOMENT: Duration = Duration::from_millis(200);
 /// # Errors
 /// Those of the broker, where it fails; a time-out, naming the promise, where it hangs.
 pub async fn all(broker: &dyn Broker) -> Result {
-    let promises: [(&str, BoxFuture<'_, Result>); 25] = [
+    let promises: [(&str, BoxFuture<'_, Result>); 26] = [
         ("keeps_until_settled", Box::pin(keeps_until_settled(broker))),
         ("every_subscription_sees_every_message", Box::pin(every_subscription_sees_every_message(broker))),
         ("workers_compete", Box::pin(workers_compete(broker))),
@@ -62,6 +62,7 @@ pub async fn all(broker: &dyn Broker) -> Result {
         ("retries_come_back_as_charged", Box::pin(retries_come_back_as_charged(broker))),
         ("retries_some_items", Box::pin(retries_some_items(broker))),
         ("rejects_to_dead_letters", Box::pin(rejects_to_dead_letters(broker))),
+        ("rejects_parts_of_one_delivery", Box::pin(rejects_parts_of_one_delivery(broker))),
         ("refuses_contradictions", Box::pin(refuses_contradictions(broker))),
         ("refuses_what_is_not_declared", Box::pin(refuses_what_is_not_declared(broker))),
         ("declares_again", Box::pin(declares_again(broker))),

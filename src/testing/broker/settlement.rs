@@ -91,6 +91,42 @@ pub async fn rejects_to_dead_letters(broker: &dyn Broker) -> Result {
     Ok(())
 }
 
+/// Of one delivery several parts can be rejected, each for its own reason; the rest is done.
+///
+/// # Errors
+/// Those of the broker, where it fails.
+pub async fn rejects_parts_of_one_delivery(broker: &dyn Broker) -> Result {
+    let dead = Topic::new("conformance.parts.dead");
+    let (topic, subscription) = declared(broker, "parts", TopicOptions::new().dead_letters(&dead)).await?;
+    broker.send(Publish::new(&topic, Id::of("five"), Payload::values(vec![0_u32, 1, 2, 3, 4], Json))).await?;
+    let mut rejected = 0;
+    while rejected < 2 {
+        // a broker may hand out a batch in several deliveries
+        let delivery = one(broker, &subscription, Want::items(5)).await?;
+        let mut step = Step::new();
+        for item in 0..delivery.len() {
+            let number = delivery.json::<u32>(item)?;
+            if number % 2 == 1 {
+                let reason = format!("{number} is odd");
+                step.rejects.push(Reject::new(delivery.lease, reason).items(item..item + 1));
+                rejected += 1;
+            }
+        }
+        let step = if step.rejects.is_empty() { step.ack(delivery.lease) } else { step };
+        broker.settle(step).await?;
+    }
+    let mut letters = Vec::new();
+    while letters.len() < 2 {
+        let letter = one(broker, &dead.subscription(DEAD_LETTERS), Want::one()).await?;
+        let reason = DeadLetter::read(&letter.batch.headers).map(|letter| letter.reason).unwrap_or_default();
+        letters.push((letter.json::<u32>(0)?, reason));
+        broker.ack(letter.lease).await?;
+    }
+    letters.sort_unstable();
+    assert_eq!(letters, [(1, "1 is odd".to_string()), (3, "3 is odd".to_string())]);
+    Ok(())
+}
+
 /// A step that says two things of one item, or speaks of items that are not there, is refused whole.
 ///
 /// # Errors

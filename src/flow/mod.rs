@@ -1,0 +1,46 @@
+//! Floor 4: graphs of operators over topics, in which nothing is lost and nothing is counted twice.
+//!
+//! It may use `base`, `pod` and `queue`, and knows its broker by the trait alone.
+//!
+//! - [`Flow`]: describes a graph, and checks it — start here
+//! - [`Stream`], [`Edge`]: items on their way; each operator is a method, and a file in `operator`
+//! - [`Graph`], [`Run`], [`Watch`]: checked; on a broker; as it is now
+//! - [`Input`], [`Output`]: who stands outside
+//! - [`Outlets`], [`OnOut`], [`Window`]: which shards are out, and what then; when a window closes
+//! - [`Batch`], [`Joined`], [`OnFailed`]: what a join waits for, and what it says
+//! - [`Reduce`]: what is merged; [`Count`], [`Sum`], [`Mean`], [`MinMax`], [`TopK`], [`Distinct`], [`Histogram`], [`Group`], [`Collect`]
+//! - [`Tuning`]: how a stage runs
+//! - [`pipe`]: plain functions by themselves, without a broker
+
+mod account;
+mod draft;
+mod draw;
+mod ends;
+mod fault;
+mod fused;
+mod graph;
+mod join;
+mod keeper;
+mod lineage;
+mod live;
+mod operator;
+mod part;
+mod pipe;
+mod reduce;
+mod router;
+mod run;
+mod settle;
+mod stream;
+mod tuning;
+mod turns;
+mod watch;
+
+pub use ends::{Input, Output};
+pub use graph::{Flow, Graph};
+pub use operator::{Batch, Called, Explode, Filter, Joined, Map, OnFailed, OnOut, Outlets, Port, Window, port};
+pub use pipe::{Chain, Emit, Item, Pipe, Whole, pipe};
+pub use reduce::{Buckets, Collect, Count, Distinct, Group, Histogram, Mean, MinMax, Reduce, Sum, TopK};
+pub use run::Run;
+pub use stream::{Edge, Stream};
+pub use tuning::Tuning;
+pub use watch::{StageStats, Watch};
