@@ -65,6 +65,7 @@ where
 {
     fn run(&self, delivery: &Delivery, mode: Mode) -> Made {
         match delivery.slice::<In>() {
+            Some(items) if R::TOGETHER && !mode.singly && !mode.counted => self.together(items),
             Some(items) => self.over(items.len() as u32, |at| items.get(at as usize).ok_or_else(String::new), mode),
             None => {
                 let items: Vec<_> = (0..delivery.len()).map(|at| read::<In>(delivery, at)).collect();
@@ -84,6 +85,31 @@ where
     C: Chain<In, Out: Item>,
     R: Router<C::Out>,
 {
+    /// The usual case, and nothing beside it: values of this process, to one list, and nobody counts.
+    fn together(&self, items: &[In]) -> Made {
+        let mut out = One { items: Vec::with_capacity(items.len()) };
+        let (mut before, mut at, mut faults) = (0, 0, Vec::new());
+        loop {
+            let ended = catch_unwind(AssertUnwindSafe(|| {
+                for item in items.get(at..).unwrap_or_default() {
+                    before = out.items.len();
+                    self.chain.each(item, &mut out);
+                    at += 1;
+                }
+            }));
+            let Err(panic) = ended else { break };
+            out.items.truncate(before);
+            faults.push((at as u32, Fault::Panicked(words_of(&*panic))));
+            at += 1;
+        }
+        let mut list = List::default();
+        if !out.items.is_empty() {
+            let first = first_well(&faults, items.len() as u32);
+            list.batches.push((first, Payload::values(out.items, Json)));
+        }
+        Made { lists: SmallVec::from([list]), faults }
+    }
+
     /// Goes on behind an item that panics: what was made of the others is not made again.
     fn over<'a>(&self, count: u32, get: impl Fn(u32) -> Result<&'a In, String>, mode: Mode) -> Made
     where
@@ -132,6 +158,29 @@ pub(super) fn decode<T: 'static, C: Codec<T>>(delivery: &Delivery, at: u32) -> R
 pub(super) fn words_of(panic: &(dyn Any + Send)) -> String {
     let text = panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str));
     text.unwrap_or("without a message").to_string()
+}
+
+/// The first item that went well, which gives the batch its id: it is acknowledged with it, so no other batch has the same.
+fn first_well(faults: &[(u32, Fault)], count: u32) -> u32 {
+    let mut bad = faults.iter().map(|(at, _)| *at);
+    (0..count).find(|at| bad.next() != Some(*at)).unwrap_or(0)
+}
+
+/// One list, and no choice.
+struct One<T> {
+    items: Vec<T>,
+}
+
+impl<T: Item> Emit<T> for One<T> {
+    #[inline]
+    fn owned(&mut self, item: T) {
+        self.items.push(item);
+    }
+
+    #[inline]
+    fn shared(&mut self, item: &T) {
+        self.items.push(item.clone());
+    }
 }
 
 /// Where the chain puts what it makes.
@@ -196,9 +245,7 @@ impl<'a, T: Item, R: Router<T>> Out<'a, T, R> {
 
     fn into_made(self) -> Made {
         let Out { lists, faults, count, .. } = self;
-        // the first that went well gives the batch its id: it is acknowledged with it, so no other batch has the same
-        let mut bad = faults.iter().map(|(at, _)| *at);
-        let well = (0..count).find(|at| bad.next() != Some(*at)).unwrap_or(0);
+        let well = first_well(&faults, count);
         let lists = lists.into_iter().map(|list| {
             let Growing { items, mut done, .. } = list;
             if !items.is_empty() {

@@ -16,6 +16,9 @@ pub(super) const PORTS: usize = 64;
 
 /// The end of a stage.
 pub(super) trait Router<T>: Send + Sync + 'static {
+    /// Whether all items leave in one list, whatever they are.
+    const TOGETHER: bool = false;
+
     /// How many different lists of items leave the stage.
     fn lists(&self) -> usize {
         1
@@ -35,6 +38,8 @@ pub(super) trait Router<T>: Send + Sync + 'static {
 pub(super) struct Together;
 
 impl<T> Router<T> for Together {
+    const TOGETHER: bool = true;
+
     #[inline]
     fn route(&self, _: &T) -> Route {
         Route::To(0)

@@ -18,7 +18,10 @@ use std::{
         atomic::{AtomicU64, Ordering::Relaxed},
     },
 };
-use timely::dataflow::operators::{Input, Inspect, vec::{Filter, Map}};
+use timely::dataflow::operators::{
+    Input, Inspect,
+    vec::{Filter, Map},
+};
 use tokio::{runtime::Runtime, sync::mpsc};
 
 fn fused(count: u64) -> u64 {
@@ -184,7 +187,10 @@ const EDGES: u64 = 6;
 
 fn main() -> std::io::Result<()> {
     let count = 100_000;
-    assert_eq!((fused(count), fused_in_batches(count), combinators(count)), (bare::one_loop(count), bare::one_loop(count), bare::one_loop(count)));
+    assert_eq!(
+        (fused(count), fused_in_batches(count), combinators(count)),
+        (bare::one_loop(count), bare::one_loop(count), bare::one_loop(count))
+    );
     assert_eq!(timely(count), bare::one_loop(count));
     let runtime = &tokio::runtime::Builder::new_current_thread().enable_time().build()?;
     assert_eq!(runtime.block_on(bare::channels(count, 256)), bare::one_loop(count));
@@ -194,15 +200,26 @@ fn main() -> std::io::Result<()> {
     let cases: [Case; 2] = [("flow/fused/items", 1.5, fused), ("flow/fused/batches", 2.5, fused_in_batches)];
     for (name, times, ours) in cases {
         Group::new(name, Target::of_bare(times).ahead(4.0))
-            .bare("one loop", |count| drop(black_box(bare::one_loop(count))))
-            .ours("pipe", move |count| drop(black_box(ours(count))))
-            .peer("timely", |count| drop(black_box(timely(count))))
-            .peer("Stream combinators", |count| drop(black_box(combinators(count))))
+            .bare("one loop", |count| {
+                black_box(bare::one_loop(count));
+            })
+            .ours("pipe", move |count| {
+                black_box(ours(count));
+            })
+            .peer("timely", |count| {
+                black_box(timely(count));
+            })
+            .peer("Stream combinators", |count| {
+                black_box(combinators(count));
+            })
             .run();
     }
     Group::new("flow/staged", Target::of_bare(4.0).ahead(15.0))
         .bare("batches of 256 over channels, in place", drive(runtime, |count| bare::channels(count, 256)))
-        .ours("batches of 256 over topics, leased and settled", drive(runtime, |count| staged(count, 256, Steps::Filtering)))
+        .ours(
+            "batches of 256 over topics, leased and settled",
+            drive(runtime, |count| staged(count, 256, Steps::Filtering)),
+        )
         .peer("tokio channels, item by item", drive(runtime, item_channels))
         .run();
     for (name, batch, target) in [("256", 256, 6.0), ("64", 64, 15.0), ("1", 1, 450.0)] {
