@@ -21,7 +21,7 @@ fn one_loop() -> u64 {
     for number in 0..ITEMS {
         let number = black_box(number) + 1;
         if number % 3 != 0 && number * 3 % 5 != 0 {
-            sum = sum.wrapping_add(number * 3 ^ 0x55);
+            sum = sum.wrapping_add((number * 3) ^ 0x55);
         }
     }
     sum

@@ -121,8 +121,9 @@ fn a_splitter_partitions_and_a_merger_puts_together_again() {
         assert_eq!(all, all_of(&batches), "each goes one way");
 
         let mut merge = flow(size);
-        let [one, two] =
-            merge.source::<u64>("numbers").split([port("one", |n: &u64| n % 3 == 0), port("rest", |_: &u64| true)]);
+        let [one, two] = merge
+            .source::<u64>("numbers")
+            .split([port("one", |n: &u64| n.is_multiple_of(3)), port("rest", |_: &u64| true)]);
         one.weight(2).merge(two).sink("all");
         let run = drained(&merge.build().unwrap(), &batches).await;
         assert_eq!(sorted(&run, "all").await, all_of(&batches));
@@ -133,7 +134,8 @@ fn a_splitter_partitions_and_a_merger_puts_together_again() {
 fn split_all_sends_to_every_port_that_holds() {
     law(|batches, size| async move {
         let mut flow = flow(size);
-        let ports = [port("low", |n: &u64| *n < 600), port("even", |n: &u64| n % 2 == 0), port("any", |_: &u64| true)];
+        let ports =
+            [port("low", |n: &u64| *n < 600), port("even", |n: &u64| n.is_multiple_of(2)), port("any", |_: &u64| true)];
         let [low, even, any] = flow.source::<u64>("numbers").split_all(ports);
         low.sink("low");
         even.sink("even");
@@ -624,7 +626,7 @@ impl Broker for Plain {
 
     fn settle(&self, step: Step) -> Answer<'_, ()> {
         assert!(step.publishes.is_empty() && step.state.is_empty(), "not both at once");
-        if !step.acks.is_empty() && self.lost.fetch_add(1, Relaxed) % 3 == 0 {
+        if !step.acks.is_empty() && self.lost.fetch_add(1, Relaxed).is_multiple_of(3) {
             return Answer::now(Err(Error::new(Kind::LeaseLost, "the worker died before it acknowledged")));
         }
         self.inner.settle(step)
@@ -722,7 +724,7 @@ async fn what_a_dropped_run_held_comes_back_and_counts_once() {
 async fn the_drawing_of_a_run_tells_what_waits() {
     let mut flow = Flow::new("drawn");
     let [one, two] =
-        flow.source::<u64>("numbers").split([port("even", |n: &u64| n % 2 == 0), port("odd", |_: &u64| true)]);
+        flow.source::<u64>("numbers").split([port("even", |n: &u64| n.is_multiple_of(2)), port("odd", |_: &u64| true)]);
     one.merge(two).filter(|n| *n != 7).sink("out");
     let graph = flow.build().unwrap();
     let run = graph.on(Arc::new(Memory::new()));

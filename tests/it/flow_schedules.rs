@@ -141,11 +141,11 @@ fn plan(rng: &mut Rng, broker: &Arc<Trouble>) -> Plan {
                 model.step(operator, dead, |n| Some(if n % 3 < 2 { vec![n] } else { vec![] }));
                 two.step(operator, &mut Dead::new(), |n| Some(if n % 3 > 0 { vec![n] } else { vec![] }));
                 let [low, high] =
-                    stream.split_all([port("low", |n: &u64| n % 3 < 2), port("high", |n: &u64| n % 3 > 0)]);
+                    stream.split_all([port("low", |n: &u64| n % 3 < 2), port("high", |n: &u64| !n.is_multiple_of(3))]);
                 open.extend([(low, model), (high, two)]);
             }
             6 => {
-                let poison = move |n: &u64| (n ^ salt) % 11 == 0;
+                let poison = move |n: &u64| (n ^ salt).is_multiple_of(11);
                 let before = dead.clone();
                 model.step(operator, dead, |n| (!poison(&n)).then(|| vec![n ^ 1]));
                 plan.2 |= *dead != before;
@@ -156,7 +156,7 @@ fn plan(rng: &mut Rng, broker: &Arc<Trouble>) -> Plan {
                 open.push((map.edge(), model));
             }
             7 => {
-                let broken = move |n: &u64| (n ^ salt) % 13 == 0;
+                let broken = move |n: &u64| (n ^ salt).is_multiple_of(13);
                 model.step(operator, dead, |n| (!broken(&n)).then(|| vec![n + 2]));
                 let broker = broker.clone();
                 let call = move |called: Called<u64>| {
