@@ -5,8 +5,8 @@ use crate::flow::{Chain, Item, Stream, draft::End, router::Together};
 use std::panic::Location;
 
 impl<In: Item, C: Chain<In, Out: Item>> Stream<In, C> {
-    /// Ends the stream in the topic `<flow>.<name>`, for others to read: by the graph's
-    /// [`output`](crate::flow::Graph::output), or by [`consume`](crate::queue::consume) on its
+    /// Ends the stream in the topic `<flow>.<name>`, for others to read: by the run's
+    /// [`output`](crate::flow::Run::output), or by [`consume`](crate::queue::consume) on its
     /// [`subscription`](crate::flow::Graph::subscription). While nobody reads and the topic is full, the flow waits.
     #[track_caller]
     pub fn sink(self, name: impl Into<Name>) {

@@ -9,7 +9,7 @@ use crate::flow::{
 use std::panic::Location;
 
 impl Flow {
-    /// Items that come in under this name: whoever has the graph sends them by its [`input`](crate::flow::Graph::input),
+    /// Items that come in under this name: whoever has the run sends them by its [`input`](crate::flow::Run::input),
     /// and any publisher may, to the topic `<flow>.<name>`.
     ///
     /// What is sent together, under one id, is a batch: a [`join`](crate::flow::Stream::join) further down waits for all

@@ -42,10 +42,10 @@ use verdict::Policy;
 /// | the service | the message |
 /// | --- | --- |
 /// | returns `Ok` | is acknowledged, together with what it [made](Done) |
-/// | fails as [`Invalid`](Kind::Invalid) | goes to the dead letters: trying again cannot help |
-/// | fails with a [`retry_after`](Error::retry_after) | comes back then, uncharged |
+/// | fails as [`Invalid`](crate::base::Kind::Invalid) | goes to the dead letters: trying again cannot help |
+/// | fails with a [`retry_after`](crate::base::Error::retry_after) | comes back then, uncharged |
 /// | fails otherwise | comes back after a back-off, until [`attempts`](Consume::attempts) are spent; then dead letters |
-/// | panics, or fails as [`Panicked`](Kind::Panicked) | likewise, until [`crashes`](Consume::crashes) are spent |
+/// | panics, or fails as [`Panicked`](crate::base::Kind::Panicked) | likewise, until [`crashes`](Consume::crashes) are spent |
 /// | is killed, or loses its lease | comes back when the lease has run out, until [`lapses`](Consume::lapses) are spent |
 /// | makes what the broker refuses for good | fails, as above |
 ///

@@ -59,8 +59,8 @@ impl<S> Consume<S> {
     }
 
     /// For how long a handler may wait without a sign of life before its lease is no longer renewed; it ends with the
-    /// lease, charged as a lapse. A sign of life is whatever wakes its future, and [`Message::alive`]. Default 1 hour, as
-    /// long as Google's Pub/Sub clients extend a lease.
+    /// lease, charged as a lapse. A sign of life is whatever wakes its future, and
+    /// [`Message::alive`](crate::queue::Message::alive). Default 1 hour, as long as Google's Pub/Sub clients extend a lease.
     pub fn silence(mut self, most: Duration) -> Self {
         self.silence = most;
         self
@@ -108,7 +108,7 @@ impl<S> Consume<S> {
     /// A message that has a [key](crate::queue::Publish::key) is never given up and never set aside in quarantine: when its
     /// tries are spent it comes back after the longest wait again and again, uncharged, and no other of its key comes
     /// before it. Whoever looks after the queue mends the handler, or [calls it off](crate::queue::Queue::cancel), which
-    /// sends it to the dead letters. [`Tally::blocking`] counts. Other keys go on.
+    /// sends it to the dead letters. [`Tally::blocking`](crate::queue::Tally::blocking) counts. Other keys go on.
     ///
     /// Default: a failed message holds its key while it has tries left, and lets the next pass once it is a dead letter.
     pub fn hold_key(mut self) -> Self {

@@ -3,7 +3,7 @@
 use serde::Serialize;
 use std::{fmt::Write, time::Duration};
 
-/// What a [`Meter`] has measured.
+/// What a [`Meter`](super::Meter) has measured.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct Metrics {
