@@ -103,5 +103,7 @@ pub use trace::Trace;
 pub use crate::layer::{Gradient2, Rate};
 use step::given_back;
 
+#[cfg(feature = "flow")]
 pub(crate) use consume::spawned;
+#[cfg(feature = "flow")]
 pub(crate) use redrive::FIRST_ID;

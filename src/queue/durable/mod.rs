@@ -78,6 +78,8 @@ use tokio::sync::OnceCell;
 /// told from a torn write, and what stood before that commit is taken.
 ///
 /// # Memory and disk
+/// A batch has 1 GiB and 1,048,576 items at most; larger ones are refused as [invalid](crate::base::Kind::Invalid).
+///
 /// What is only stored takes no memory: a place in the file, read when its turn comes. In memory are what is leased, up to
 /// 256 items or 64 KiB beyond it per subscription and priority, what a topic remembers of ids, one entry per key that has
 /// messages, one per time at which something is due, and 64 MiB of the file's pages at most. The file's space is used

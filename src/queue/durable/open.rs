@@ -4,6 +4,7 @@ use super::{
     books::{Books, Found},
     pending::Reply,
     recover::recover,
+    rows::ITEMS,
 };
 use crate::base::{
     Answer, Error, Few, Kind, Name, Result, Seed,
@@ -181,6 +182,11 @@ pub(super) fn encoded(batches: &mut Few<Publish>) -> Result {
         let bytes = (0..publish.payload.len()).map(|item| publish.payload.size(item)).sum::<usize>();
         if bytes > BATCH {
             let message = format!("a batch of {bytes} bytes; at most {BATCH} go to the disk together");
+            return Err(Error::new(Kind::Invalid, message).at(place()));
+        }
+        if publish.payload.len() > ITEMS {
+            let message =
+                format!("a batch of {} items; at most {ITEMS} go to the disk together", publish.payload.len());
             return Err(Error::new(Kind::Invalid, message).at(place()));
         }
     }

@@ -123,6 +123,9 @@ const HAS_KEY: u8 = 2;
 const HAS_HEADERS: u8 = 4;
 const IS_PART: u8 = 8;
 
+/// Items of one batch at most: what is left of one is loaded with empty places for the others.
+pub(super) const ITEMS: u32 = 1 << 20;
+
 /// A segment of these chunks.
 pub(super) fn write_segment(head: Head, chunks: &[Chunk], clock: &Clock) -> Result<Vec<u8>> {
     let size = |chunk: &Chunk| chunk.range.clone().map(|item| 4 + chunk.batch.payload.size(item)).sum::<usize>();
@@ -191,6 +194,9 @@ pub(super) fn read_segment(body: &[u8], slot: u32, clock: &Clock) -> Result<(Hea
             items.push(shared.slice_ref(from.take(length)?));
         }
         let (first, payload) = match part {
+            Some((first, total)) if total > ITEMS || u64::from(first) + u64::from(count) > u64::from(total) => {
+                return Err(corrupt("a segment holds items beyond the end of their batch"));
+            }
             Some((first, total)) => {
                 // ids go by the place in the whole batch, so the others leave theirs empty
                 let after = (total as usize).saturating_sub(first as usize + items.len());

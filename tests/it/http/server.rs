@@ -111,8 +111,8 @@ async fn the_server_waits_for_room_before_it_accepts() {
 
 #[tokio::test(start_paused = true)]
 async fn the_date_follows_the_paused_clock() {
-    let _simulation = Seed::new(1).simulate();
     for http2 in [false, true] {
+        let _simulation = Seed::new(1).simulate();
         let (app, host) = world(Net::memory(), application()).await;
         let client = Client::new(&host).base("http://app:7070").unwrap();
         let client = if http2 { client.http2() } else { client };
