@@ -75,17 +75,30 @@ impl<S> Consume<S> {
     }
 }
 
-/// How often a pump looks whether its queue is paused.
+/// How often a pump that has something to do looks whether its queue is paused.
 pub(in crate::queue) const LOOK: Duration = Duration::from_secs(1);
 
 impl<S> Consume<S> {
-    /// Heeds whether the queue is paused, until told to stop.
+    /// Whether the queue is paused; asked with a message in hand, so that a pump with nothing to do asks for nothing.
+    pub(super) async fn is_held(&self) -> Result<bool> {
+        let Some(paused) = &self.paused else { return Ok(false) };
+        if self.control.must_look(time::now(), LOOK) {
+            heed_pause(&*self.broker, paused, &self.control).await?;
+        }
+        Ok(self.control.is_held())
+    }
+
+    /// While the queue is paused, looks whether it goes on; until told to stop.
     pub(super) async fn watch_pause(&self, paused: &Name, stop: &CancellationToken) -> Result {
         loop {
+            let next = async {
+                self.control.excluded(0).await;
+                time::sleep(LOOK).await;
+            };
             tokio::select! {
                 biased;
                 () = stop.cancelled() => return Ok(()),
-                () = time::sleep(LOOK) => {}
+                () = next => {}
             }
             heed_pause(&*self.broker, paused, &self.control).await?;
         }

@@ -4,8 +4,9 @@ use crate::base::sync::{
     Lock,
     atomic::{AtomicU64, Ordering},
 };
+use crate::base::time::Instant;
 use crate::queue::{Id, TopicStats};
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 use tokio::sync::watch;
 
 /// What became of the messages of a pump since it was made.
@@ -84,6 +85,8 @@ struct Setting {
     paused: bool,
     /// By the queue, for all processes.
     held: bool,
+    /// When it was last looked whether it is.
+    looked: Option<Instant>,
 }
 
 /// What was left when a pump stopped.
@@ -110,7 +113,7 @@ impl Control {
     pub(super) fn new(concurrency: usize) -> Control {
         Control(Arc::new(Inner {
             admitted: watch::Sender::new(concurrency),
-            setting: Lock::new(Setting { concurrency, paused: false, held: false }),
+            setting: Lock::new(Setting { concurrency, paused: false, held: false, looked: None }),
             counts: Counts::default(),
             left: Lock::default(),
         }))
@@ -142,6 +145,21 @@ impl Control {
     /// The queue is paused for all processes, or is not.
     pub(super) fn hold(&self, held: bool) {
         self.set(|setting| setting.held = held);
+    }
+
+    /// Whether nobody has looked for this long whether the queue is paused; whoever asks looks now.
+    pub(super) fn must_look(&self, now: Instant, every: Duration) -> bool {
+        let mut setting = self.0.setting.lock();
+        let due = setting.looked.is_none_or(|looked| now.saturating_duration_since(looked) >= every);
+        if due {
+            setting.looked = Some(now);
+        }
+        due
+    }
+
+    /// Whether the queue is paused, as far as anybody has looked.
+    pub(super) fn is_held(&self) -> bool {
+        self.0.setting.lock().held
     }
 
     /// How many messages are worked on at once.

@@ -54,6 +54,10 @@ where
             match leased {
                 Ok((line, deliveries)) => {
                     refused = 0;
+                    if !deliveries.is_empty() && self.is_held().await? {
+                        self.hand_back(deliveries, &mut rng).await?;
+                        continue;
+                    }
                     for delivery in deliveries {
                         let Some(source) = sources.get(line) else { continue };
                         let message = Message::new(delivery, source.clone());

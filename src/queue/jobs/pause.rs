@@ -10,8 +10,8 @@ pub(super) fn paused_key(topic: &Topic) -> Name {
 
 impl<T, C> Queue<T, C> {
     /// Pauses the queue for the workers of all processes, until it is [resumed](Queue::resume): what runs goes on,
-    /// submitting goes on. Workers look once in a second; one that waits for a job already may get it. For one pump alone:
-    /// [`Control::pause`](crate::queue::Control::pause).
+    /// submitting goes on. A worker that has taken a job looks, unless its pump has within a second, and gives it back
+    /// uncharged. For one pump alone: [`Control::pause`](crate::queue::Control::pause).
     ///
     /// # Errors
     /// [`Kind::Unsupported`] where the broker keeps no state; else the broker's.

@@ -54,7 +54,7 @@ mod tests {
         for number in 0..TopicOptions::DEDUP_IDS as u128 + 5 {
             assert!(dedup.is_new(start + Duration::from_secs(11), Id::from_u128(number), &mut forgotten));
         }
-        assert_eq!(forgotten, 6);
+        assert_eq!(forgotten, 7, "the first a by its time, the second and five more by their number");
         assert_eq!((dedup.seen.len(), dedup.order.len()), (TopicOptions::DEDUP_IDS, TopicOptions::DEDUP_IDS));
         assert!(dedup.is_new(start + Duration::from_secs(11), Id::from_u128(0), &mut forgotten), "forgotten early");
     }
