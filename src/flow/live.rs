@@ -167,7 +167,9 @@ impl Live {
     /// The next deliveries, from the input whose turn it is. It holds none while it waits.
     async fn take(&self, turns: &mut Turns) -> Result<(usize, Few<Delivery>)> {
         let Stage { tuning, .. } = &self.stage;
-        let mut want = Want::items(tuning.batch).hold(tuning.hold).owner(self.stage.name.hash64());
+        // of a rate it takes a tenth of a second's at a time, so that what comes at once does not go at once
+        let most = tuning.per_second.map_or(tuning.batch, |rate| tuning.batch.min(rate.div_ceil(10)));
+        let mut want = Want::items(most).hold(tuning.hold).owner(self.stage.name.hash64());
         if matches!(self.stage.job, Job::Later(_)) {
             want = want.chunk(1); // one that takes long holds up no other
         }
