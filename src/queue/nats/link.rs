@@ -109,7 +109,7 @@ impl Link {
     /// Asks, and waits for the answer for as long as one may take. The error names no place: who asks knows it.
     pub(super) async fn ask(&self, subject: String, headers: Option<HeaderMap>, body: Bytes) -> Result<Message> {
         let until = Deadline::within(self.timeout);
-        let silent_until = Deadline::within(NOBODY.min(self.timeout));
+        let silent_until = Deadline::within(NOBODY.min(self.timeout / 2)); // sooner than the time-out, which says less
         loop {
             let mut request = Request::new().payload(body.clone()).timeout(Some(until.remaining()));
             if let Some(headers) = &headers {
