@@ -69,8 +69,7 @@ fn schedules_jobs() {
 
 #[test]
 fn schedules_jobs_on_disk() {
-    // a tenth as many: what each fault met is asked for in memory
-    ON_DISK.run_by_feature(&[], |seed, hits| simulate(seed, schedule(seed, hits, Ground::disk(), false)).0);
+    ON_DISK.run_by_feature(FEATURES, |seed, hits| simulate(seed, schedule(seed, hits, Ground::disk(), false)).0);
 }
 
 /// Not only the numbers that tell courses apart: every event, in words.

@@ -15,7 +15,7 @@ use std::{
 };
 
 fn quick(url: String) -> seedpod::queue::NatsBuilder {
-    Nats::builder(url).timeout(Duration::from_secs(2))
+    Nats::builder(url).timeout(Duration::from_secs(1))
 }
 
 #[tokio::test]
@@ -36,7 +36,7 @@ async fn what_is_no_server_says_what_to_start() {
         let said = error.to_string();
         assert!(said.contains("nats-server -js") && said.contains(&format!("nats://127.0.0.1:{port}")), "{said}");
         assert!(!error.chain().contains("secret"), "{}", error.chain());
-        assert!(began.elapsed() < Duration::from_secs(10));
+        assert!(began.elapsed() < Duration::from_secs(5));
     }
     assert_eq!(quick("nats://[".to_string()).connect().await.unwrap_err().kind(), Kind::Invalid);
     assert_eq!(quick(String::new()).prefix("a.b").build().unwrap_err().kind(), Kind::Invalid);
