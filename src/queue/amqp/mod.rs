@@ -74,6 +74,8 @@ use tokio::sync::oneshot;
 /// # Not guaranteed
 /// - A step is not atomic, and one that fails half-way is partly done. A publish that fails may have reached some of its
 ///   subscriptions, and published again it reaches them twice: RabbitMQ knows no duplicates.
+/// - A queue that was made in the last second before the server was killed may answer nobody any more, whichever client
+///   asks (seen with 3.10.8): calls time out until it is deleted by hand.
 /// - An acknowledgement that the server had read, and not written yet when it was killed, is lost: the message comes
 ///   again. So does what was retried just before, where the old one could not be acknowledged any more.
 /// - A process that is stopped, or cut off from the server, has leases that run out on its own clock while the server

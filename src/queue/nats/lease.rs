@@ -100,7 +100,7 @@ impl Leasing<'_> {
             let typical = self.core.decide(|table| table.station(self.at).map_or(0, |station| station.typical));
             let count = if typical == 0 { 1 } else { lacks.div_ceil(typical).min(PULL_MAX) };
             let pull = Pulling::send(self.core, link, self.at, count, None).await?;
-            let came = pull.end(link).await?;
+            let came = pull.end().await?;
             self.take();
             if came < count {
                 return Ok(());
@@ -128,7 +128,7 @@ impl Leasing<'_> {
             }
             tokio::select! {
                 biased;
-                over = pull.changed(link) => if over? {
+                over = pull.changed() => if over? {
                     self.take();
                     return Ok(());
                 },
@@ -216,37 +216,36 @@ impl<'a> Pulling<'a> {
     }
 
     /// Waits until something has come of it; whether it is over.
-    async fn changed(&self, link: &Link) -> Result<bool> {
+    async fn changed(&self) -> Result<bool> {
         if !self.core.decide(|table| table.is_over(self.number)) {
             tokio::select! {
                 biased;
                 () = self.changed.notified() => {}
-                () = time::sleep_until(self.ends) => self.doubt(link).await?,
+                () = time::sleep_until(self.ends) => {
+                    self.doubted.store(true, Ordering::Relaxed);
+                    self.is_there("a request for messages was not answered").await?;
+                }
             }
         }
         let (over, trouble) = self.core.decide(|table| (table.is_over(self.number), table.trouble(self.number)));
         if let Some(trouble) = trouble {
-            self.look_at(&trouble).await?;
+            self.is_there(&trouble).await?;
+            time::sleep(Duration::from_millis(100)).await; // it begins again, or has too many requests
         }
         Ok(over || self.doubted.load(Ordering::Relaxed))
     }
 
     /// Waits until it is over; how many messages have come.
-    async fn end(&self, link: &Link) -> Result<u32> {
-        while !self.changed(link).await? {}
+    async fn end(&self) -> Result<u32> {
+        while !self.changed().await? {}
         Ok(self
             .core
             .decide(|table| table.pulling(self.number).map_or(0, |pull| self.count - pull.left.min(self.count))))
     }
 
-    /// Its end has not come in time: no silent stall, the server answers or that is the error.
-    async fn doubt(&self, link: &Link) -> Result {
-        self.doubted.store(true, Ordering::Relaxed);
-        link.must("INFO", &serde_json::Value::Null).await.map(drop).map_err(|error| error.at(self.place()))
-    }
-
-    /// The server refused it: because the consumer is gone, or for now.
-    async fn look_at(&self, trouble: &str) -> Result {
+    /// No silent stall: the server answers that the consumer is there, or that is the error. Requests to one that is
+    /// gone are answered by nobody.
+    async fn is_there(&self, trouble: &str) -> Result {
         let Some(station) = self.core.decide(|table| table.station(self.at).map(|it| it.subscription.clone())) else {
             return Ok(());
         };
@@ -254,7 +253,6 @@ impl<'a> Pulling<'a> {
             self.core.forget(&station.topic);
             return Err(Error::new(Kind::NotFound, format!("it is gone: {trouble}")).at(self.place()));
         }
-        time::sleep(Duration::from_millis(100)).await; // it begins again, or has too many requests
         Ok(())
     }
 }

@@ -272,7 +272,6 @@ async fn what_the_server_cannot_keep_is_an_error() -> Result {
 }
 
 #[tokio::test]
-#[ignore = "a lease that waits without end does not hear of it: not understood yet"]
 async fn a_stream_that_is_taken_away_is_missed_by_name() -> Result {
     for program in servers::programs() {
         let server = servers::start(program);
