@@ -10,7 +10,7 @@ mod life;
 mod objects;
 mod scenario;
 mod schedule;
-mod schedules;
+mod shop;
 mod start;
 mod stateful;
 mod traffic;

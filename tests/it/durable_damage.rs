@@ -11,7 +11,7 @@ use seedpod::{
 };
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use crate::schedule::simulate;
+use crate::simulated::simulate;
 
 const SUBSCRIPTIONS: [&str; 2] = ["a", "b"];
 
@@ -117,7 +117,7 @@ async fn damaged(image: &[u8], expected: &Holds, clock: WallClock, rng: &mut Rng
 
 #[test]
 fn damage_to_a_file_is_never_silent() {
-    crate::durable_schedules::quiet_panics();
+    crate::simulated::quiet_panics();
     let cases = std::env::var("SEEDPOD_DAMAGES").ok().and_then(|text| text.parse().ok()).unwrap_or(300_u64);
     let mut outcomes = BTreeMap::<&str, u64>::new();
     for in_order in [true, false] {

@@ -1,6 +1,6 @@
 //! Flows on the broker in memory: the laws of the operators, what becomes of what goes wrong, and what `build` refuses.
 
-use crate::schedule::simulate;
+use crate::simulated::simulate;
 use seedpod::{
     Error, Kind,
     base::{Answer, Backoff, Few, Name, Rng, Seed, sync::Lock, time},

@@ -342,7 +342,7 @@ async fn by_hand_there_is_no_result() {
 
 #[test]
 fn handles_of_a_simulation_give_out_ids_of_their_own_and_share_its_clock() {
-    crate::schedule::simulate(Seed::new(1), async {
+    crate::simulated::simulate(Seed::new(1), async {
         let broker: Arc<dyn Broker> = Arc::new(Memory::new());
         let one: Queue<u32> = Queue::open(broker.clone(), "numbers").await.unwrap();
         let first = one.submit(1).await.unwrap();

@@ -4,7 +4,6 @@ mod kill;
 mod memory;
 mod names;
 mod replay;
-mod schedules;
 mod streams;
 
 use seedpod::net::{Connection, Host, HostOptions, Net};

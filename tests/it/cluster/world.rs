@@ -4,12 +4,14 @@ use seedpod::{
     base::Seed,
     cluster::{
         Builder, Cluster,
-        object::{Condition, Object, PodStatus},
+        object::{Object, PodStatus},
     },
     http::{self, Body},
     pod::Context,
 };
 use std::convert::Infallible;
+
+pub(super) use super::shop::{pods, ready, shop};
 
 /// Answers every request with the pod's name; reads the body first, and takes as long as `DELAY` (ms) says.
 pub(super) async fn web(context: Context) -> seedpod::Result {
@@ -38,46 +40,8 @@ pub(super) async fn start() -> Cluster {
     builder(1).start().await.unwrap()
 }
 
-/// A deployment and its service of one name.
-pub(super) fn shop(name: &str, replicas: u32) -> String {
-    format!(
-        "
-apiVersion: apps/v1
-kind: Deployment
-metadata: {{name: {name}}}
-spec:
-  replicas: {replicas}
-  selector: {{matchLabels: {{app: {name}}}}}
-  template:
-    metadata: {{labels: {{app: {name}}}}}
-    spec:
-      terminationGracePeriodSeconds: 10
-      containers:
-      - name: main
-        image: web
-        readinessProbe: {{httpGet: {{path: /, port: 8080}}, periodSeconds: 1}}
----
-apiVersion: v1
-kind: Service
-metadata: {{name: {name}}}
-spec: {{selector: {{app: {name}}}, ports: [{{port: 80, targetPort: 8080}}]}}
-"
-    )
-}
-
 pub(super) async fn fetch(cluster: &Cluster, url: &str) -> seedpod::Result<String> {
     cluster.http().get(url).await?.into_body().text().await
-}
-
-/// The pods of an app, those about to go left out.
-pub(super) fn pods(cluster: &Cluster, app: &str) -> Vec<Object> {
-    let mut pods = cluster.list("pods").unwrap();
-    pods.retain(|pod| pod.labels().get("app") == Some(app) && !pod.metadata().is_deleting());
-    pods
-}
-
-pub(super) fn ready(pod: &Object) -> bool {
-    Condition::holds(&pod.view::<PodStatus>().unwrap().conditions, "Ready")
 }
 
 /// The reason that the first container waits for.

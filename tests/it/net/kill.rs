@@ -1,7 +1,7 @@
 //! Kill: peers see a reset, own ends fail, ports are free, and nothing is left, at whatever moment it comes.
 
 use super::{host, pair};
-use crate::schedule;
+use crate::simulated::simulate;
 use seedpod::{
     base::{Kind, Rng, Seed, time},
     net::{Host, Net},
@@ -131,7 +131,7 @@ async fn storm(net: Net, seed: Seed) -> bool {
 fn nothing_is_left_in_memory() {
     let mut hits = 0;
     for seed in (0..200).map(Seed::new) {
-        hits += u32::from(schedule::simulate(seed, async {
+        hits += u32::from(simulate(seed, async {
             let net = Net::memory().perturb().buffer(100).latency(|_, _, rng| Duration::from_micros(rng.below(900)));
             storm(net.build(), seed).await
         }));

@@ -17,7 +17,7 @@ use std::{
 };
 
 const SUBJECT: Subject = Subject {
-    test: "store_schedules::schedules_store",
+    test: "store::schedules_store",
     faults: &[
         "commit refused whole",
         "everything again",

@@ -1,6 +1,6 @@
 //! A job is charged for what its handlers did, and for nothing else.
 
-use crate::queue_schedules::record::Record;
+use crate::queue::record::Record;
 use seedpod::{
     base::sync::{
         Lock,

@@ -1,7 +1,7 @@
 //! What all parts of a schedule share, and what is to be done in it.
 
 use super::{checks::Checks, clients, workers};
-use crate::queue_schedules::{
+use crate::queue::{
     features::{Features, HEADER},
     process::Process,
     wire::{Weather, Wire},

@@ -4,7 +4,7 @@ use super::{
     checks::Checks,
     world::{Agenda, World},
 };
-use crate::queue_schedules::{
+use crate::queue::{
     features::Features,
     record::Record,
     wire::Weather,

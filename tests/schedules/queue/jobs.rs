@@ -20,7 +20,7 @@ use seedpod::base::Seed;
 use workers::{FAILED, HUNG, PANICKED};
 
 const SUBJECT: Subject = Subject {
-    test: "queue_schedules::jobs::schedules_jobs",
+    test: "queue::jobs::schedules_jobs",
     faults: &[
         ANSWER_LOST,
         CALL_DELAYED,
@@ -41,7 +41,7 @@ const SUBJECT: Subject = Subject {
 
 /// The same on a disk that fails, which is a world of its own each time.
 const ON_DISK: Subject = Subject {
-    test: "queue_schedules::jobs::schedules_jobs_on_disk",
+    test: "queue::jobs::schedules_jobs_on_disk",
     faults: &[
         ANSWER_LOST,
         CALL_DELAYED,

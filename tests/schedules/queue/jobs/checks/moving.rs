@@ -1,7 +1,7 @@
 //! Of one job, and of all that is in quarantine, one handler moves at a time: one that was frozen while another got its
 //! message goes no further.
 
-use crate::queue_schedules::record::Record;
+use crate::queue::record::Record;
 use seedpod::{base::sync::Lock, queue::Message};
 use std::{
     collections::BTreeMap,

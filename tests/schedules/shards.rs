@@ -13,7 +13,7 @@ use std::{sync::Arc, time::Duration};
 use world::{Stage, World};
 
 const SUBJECT: Subject = Subject {
-    test: "shard_schedules::schedules_shards",
+    test: "shards::schedules_shards",
     faults: &[
         "caller gone",
         "commit lost its answer",

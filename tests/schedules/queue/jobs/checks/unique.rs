@@ -1,7 +1,7 @@
 //! Of a unique key one job is under way at a time, or one in a window; what was replaced is not begun.
 
 use super::super::world::{HOLD, Places};
-use crate::queue_schedules::{model::Model, record::Record};
+use crate::queue::{model::Model, record::Record};
 use seedpod::{
     base::{sync::Lock, time},
     queue::{Id, Message, Step},

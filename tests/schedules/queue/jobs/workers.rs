@@ -4,7 +4,7 @@ use super::{
     checks::Moving,
     world::{HOLD, Piece, SILENCE, World, a_while, jobs, milliseconds},
 };
-use crate::queue_schedules::{features::Features, process::Process, wire::Wire};
+use crate::queue::{features::Features, process::Process, wire::Wire};
 use seedpod::{
     Error, Kind, Result,
     base::{Backoff, time},

@@ -29,7 +29,7 @@ use std::{
     time::Duration,
 };
 const SUBJECT: Subject = Subject {
-    test: "queue_schedules::seam::schedules_queue",
+    test: "queue::seam::schedules_queue",
     faults: &[
         ANSWER_LOST,
         CALL_DELAYED,

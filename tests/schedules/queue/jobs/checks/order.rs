@@ -1,7 +1,7 @@
 //! Jobs of one key are done in the order in which they were submitted. Each writes its number under its key as it is done;
 //! what went through quarantine or was redriven has left the order.
 
-use crate::queue_schedules::record::Record;
+use crate::queue::record::Record;
 use seedpod::{
     base::sync::Lock,
     queue::{Message, Step},

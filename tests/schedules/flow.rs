@@ -21,7 +21,7 @@ use std::{
 use trouble::Trouble;
 
 const SUBJECT: Subject = Subject {
-    test: "flow_schedules::schedules_flow",
+    test: "flow::schedules_flow",
     faults: &[
         trouble::ANSWER_LOST,
         trouble::CALL_DELAYED,

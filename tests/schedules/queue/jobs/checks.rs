@@ -10,7 +10,7 @@ mod unique;
 pub(super) use moving::Moving;
 
 use super::world::{Piece, Places, Plan, World};
-use crate::queue_schedules::{
+use crate::queue::{
     features::Features,
     model::{Model, Over},
     record::Record,

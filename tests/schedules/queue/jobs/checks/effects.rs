@@ -1,7 +1,7 @@
 //! No effect twice: under one idempotency key, what a handler made is committed at most once, whole, with the
 //! acknowledgement, and what was committed is there.
 
-use crate::queue_schedules::{model::Model, record::Record};
+use crate::queue::{model::Model, record::Record};
 use seedpod::{
     base::sync::Lock,
     queue::{Message, Step},
@@ -14,7 +14,7 @@ pub(in super::super) struct Effects {
     keys: Lock<BTreeMap<String, String>>,
     /// What was committed, and how often it has come out.
     committed: Lock<BTreeMap<String, u32>>,
-    /// What has come out, or comes out again: taking it away did not answer.
+    /// What has come out, or comes out again: that it was taken away was not answered, or not yet.
     perhaps: Lock<BTreeSet<String>>,
     /// The films that were cut.
     cut: Lock<BTreeSet<String>>,

@@ -8,7 +8,7 @@ use super::{
     world::{Agenda, HOLD, Node, Plan, Role, World, milliseconds},
 };
 use crate::{
-    queue_schedules::{features::Features, record::Record, wire::KILLED},
+    queue::{features::Features, record::Record, wire::KILLED},
     schedule::{Hits, alive},
 };
 use seedpod::{
@@ -262,8 +262,9 @@ async fn collect(world: Arc<World>) {
             for delivery in broker.lease(place, want).await.unwrap_or_default() {
                 let text = delivery.bytes(0).unwrap();
                 let text = String::from_utf8_lossy(&text).into_owned();
+                // it may be taken away, and whoever asked be gone before it is answered
+                world.checks.effects.perhaps(&text);
                 if broker.ack(delivery.lease).await.is_err() {
-                    world.checks.effects.perhaps(&text);
                     continue;
                 }
                 match place == &places.effects {

@@ -2,6 +2,7 @@
 //!
 //! `SEEDPOD_SCHEDULES` says how many (by default as many as are usual for the subject); `SEEDPOD_SEED` runs just that one.
 
+pub(crate) use crate::simulated::simulate;
 use seedpod::base::Seed;
 use std::{
     collections::BTreeMap,
@@ -88,7 +89,7 @@ impl Subject {
             if let Err(panic) = run {
                 let release = if cfg!(debug_assertions) { "" } else { "--release " };
                 eprintln!(
-                    "seed {seed} fails; replay it: SEEDPOD_SEED={seed} cargo test {release}--test it {} -- --exact --nocapture",
+                    "seed {seed} fails; replay it: SEEDPOD_SEED={seed} cargo test {release}--test schedules {} -- --exact --nocapture",
                     self.test
                 );
                 resume_unwind(panic);
@@ -146,12 +147,6 @@ impl Subject {
         text.push('\n');
         text
     }
-}
-
-/// Runs a future on a paused current-thread runtime under this seed, as a simulation.
-pub(crate) fn simulate<F: Future>(seed: Seed, future: F) -> F::Output {
-    let _simulation = seed.simulate();
-    tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap().block_on(future)
 }
 
 /// How many tasks this runtime has.

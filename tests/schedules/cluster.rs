@@ -1,8 +1,10 @@
 //! A small cluster under kills, crashes, drains, rollouts, scaling, refused manifests and refused connects, while
 //! clients call: no request is lost while a replica is ready, and in the end everything is as it was asked for.
 
-use super::world::{pods, ready, shop};
-use crate::schedule::{Hits, Subject, alive, simulate};
+use crate::{
+    schedule::{Hits, Subject, alive, simulate},
+    shop::{pods, ready, shop},
+};
 use bytes::Bytes;
 use futures::FutureExt;
 use http_body_util::BodyExt;
@@ -30,7 +32,7 @@ use std::{
 use tower::{Service, ServiceBuilder, ServiceExt};
 
 const SUBJECT: Subject = Subject {
-    test: "cluster::schedules::schedules_cluster",
+    test: "cluster::schedules_cluster",
     faults: &[
         "connect refused",
         "container crashed",

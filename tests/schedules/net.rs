@@ -1,7 +1,6 @@
 //! Echoing streams, straight and through a proxy, under kills, resets, refusals, delays, stalls and detached hosts: what
 //! arrives is in order and whole, or ends in a reset; an end in order was meant; nothing is left.
 
-use super::host;
 use crate::schedule::{Hits, Subject, alive, simulate};
 use seedpod::{
     base::{Error, Faults, Kind, Rng, Seed, Verdict, fault::Guard, hash, sync::Lock, time},
@@ -19,7 +18,7 @@ use std::{
 use tokio::io::{AsyncReadExt, AsyncWriteExt, ReadHalf, WriteHalf};
 
 const SUBJECT: Subject = Subject {
-    test: "net::schedules::schedules_streams",
+    test: "net::schedules_streams",
     faults: &[
         "abandoned stream",
         "client killed",
@@ -40,6 +39,10 @@ const SUBJECT: Subject = Subject {
 #[test]
 fn schedules_streams() {
     SUBJECT.run(|seed, hits| simulate(seed, schedule(seed, hits)));
+}
+
+fn host(net: &Net, name: &str) -> Host {
+    net.host(HostOptions { name: name.into(), ..Default::default() }).unwrap()
 }
 
 fn milliseconds(milliseconds: u64) -> Duration {

@@ -4,10 +4,10 @@ use super::{
     workers::answer,
     world::{Piece, World, a_while, jobs, milliseconds, opened},
 };
-use crate::queue_schedules::{features::Features, process::Process, wire::Wire};
+use crate::queue::{features::Features, process::Process, wire::Wire};
 use seedpod::{
     Kind,
-    base::{Rng, time},
+    base::{Rng, sync::Lock, time},
     queue::{Caller, Id, Queue, Redrive},
 };
 use std::{sync::Arc, time::Duration};
@@ -87,7 +87,7 @@ pub(super) async fn redriver(world: Arc<World>, process: Process, wire: Arc<Wire
 pub(super) async fn caller(world: Arc<World>, process: Process, wire: Arc<Wire>) {
     let caller: Caller<u32, String> = opened(Caller::open(wire, "questions", "replies.desk")).await;
     let caller = caller.within(WITHIN);
-    let dice = world.fork();
+    let dice = Lock::new(world.fork());
     let ask = || async {
         loop {
             let next = world.agenda.questions.lock().pop_front();
@@ -108,7 +108,8 @@ pub(super) async fn caller(world: Arc<World>, process: Process, wire: Arc<Wire>)
                         matches!(error.kind(), Kind::Timeout | Kind::Unavailable | Kind::Invalid | Kind::Closed);
                     world.broker.record.hold(known && !world.is_settled(), || format!("question {number}: {error}"));
                     world.agenda.questions.lock().push_back(number);
-                    a_while(&mut dice.clone(), 20).await;
+                    let mut own = dice.lock().fork();
+                    a_while(&mut own, 20).await;
                 }
             }
         }

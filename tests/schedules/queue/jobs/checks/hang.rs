@@ -1,7 +1,7 @@
 //! A handler that gives no sign of life is gone soon after its silence is over.
 
 use super::super::world::{HOLD, SILENCE};
-use crate::queue_schedules::{jobs::course::PAUSE_MAX, record::Record};
+use crate::queue::{jobs::course::PAUSE_MAX, record::Record};
 use seedpod::base::time;
 use std::sync::Arc;
 

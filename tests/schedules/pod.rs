@@ -16,7 +16,7 @@ use std::{io::ErrorKind, panic::resume_unwind, sync::Arc, time::Duration};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 const SUBJECT: Subject = Subject {
-    test: "pod_schedules::schedules_pods",
+    test: "pod::schedules_pods",
     faults: &[
         "command cut off",
         "container failed",

@@ -1,0 +1,25 @@
+//! Seeded fault schedules, a module per subject, and queues held to a model of theirs. A binary of their own: it is
+//! built for release, too, and run ten thousand times and more.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "tests may fail loudly"
+)]
+#![allow(clippy::disallowed_macros, reason = "tests may print")]
+
+mod cluster;
+mod durable;
+mod flow;
+mod net;
+mod pod;
+mod queue;
+mod queue_model;
+mod schedule;
+mod shards;
+#[path = "../it/cluster/shop.rs"]
+mod shop;
+#[path = "../it/simulated.rs"]
+mod simulated;
+mod store;
