@@ -96,7 +96,7 @@ impl Live {
                     let wait = error.retry_after().unwrap_or_else(|| RECONNECT.wait(refused, rng));
                     refused += 1;
                     if self.holding(held, time::sleep(wait)).await.is_none() {
-                        return Err(error);
+                        return Err(Error::new(Kind::LeaseLost, "while the broker was out of reach").because(error));
                     }
                 }
                 Some(settled) => return settled,

@@ -50,12 +50,19 @@ pub(super) struct Reports {
     /// The version that stands in the broker's state; 0 for none.
     version: u64,
     last: Option<Instant>,
+    /// The last one has not been answered, or not well: it may be kept still.
+    in_doubt: bool,
 }
 
 impl Reports {
     /// Whether anything was said, though it be unknown whether it was kept.
     pub(super) fn has_any(&self) -> bool {
         self.last.is_some()
+    }
+
+    /// Whether something that was said may yet be kept, as long as the lease stands.
+    pub(super) fn in_doubt(&self) -> bool {
+        self.in_doubt
     }
 }
 
@@ -87,6 +94,7 @@ impl Progress {
                 return Ok(());
             }
             reports.last = Some(now);
+            reports.in_doubt = true;
         }
         let (key, row) = (key(subscription, id), serde_json::to_vec(self)?);
         let mut version = reports.lock().version;
@@ -94,15 +102,22 @@ impl Progress {
             version = broker.load(&key).await?.0; // an earlier handler may have left something
         }
         broker.settle(Step::new().extend(lease, hold).write(key, version, row)).await?;
-        reports.lock().version = version.saturating_add(1);
+        let mut reports = reports.lock();
+        (reports.version, reports.in_doubt) = (version.saturating_add(1), false);
         Ok(())
     }
 
-    /// Forgets what was said, as part of the settlement.
-    pub(super) async fn forget(broker: &dyn Broker, subscription: &Subscription, id: Id) -> Result<Option<StateWrite>> {
+    /// Forgets what was said, as part of the settlement. Where a report is `in_doubt` and nothing is there, the settlement
+    /// stands only if nothing has come meanwhile.
+    pub(super) async fn forget(
+        broker: &dyn Broker,
+        subscription: &Subscription,
+        id: Id,
+        in_doubt: bool,
+    ) -> Result<Option<StateWrite>> {
         let key = key(subscription, id);
         let (version, _) = broker.load(&key).await?;
-        Ok((version > 0).then_some(StateWrite { key, expect: version, value: None }))
+        Ok((version > 0 || in_doubt).then_some(StateWrite { key, expect: version, value: None }))
     }
 }
 

@@ -1,6 +1,9 @@
 //! Flows on the broker in memory: the laws of the operators, what becomes of what goes wrong, and what `build` refuses.
 
-use crate::simulated::simulate;
+use crate::{
+    settling::{Settling, at_once},
+    simulated::simulate,
+};
 use seedpod::{
     Error, Kind,
     base::{Answer, Backoff, Few, Name, Rng, Seed, sync::Lock, time},
@@ -596,6 +599,30 @@ async fn stages_run_in_different_pods_by_their_names() {
     }
     let missing = graph.on(broker).only(["evn"]).run_until(std::future::ready(())).await.unwrap_err();
     assert_eq!(missing.to_string(), "flow pods: not found: it has no stage \"evn\", only double, even");
+}
+
+/// What was settled, and not answered, is no more held: the stage goes on with what is next.
+#[tokio::test(start_paused = true)]
+async fn a_broker_that_answers_nothing_for_longer_than_a_lease_ends_no_stage() {
+    let mut flow = Flow::new("deaf");
+    quick(&mut flow);
+    flow.source::<u64>("numbers").join(Batch::sent(), 60 * SECOND, OnFailed::Report).map(|all| all.arrived).sink("out");
+    let graph = flow.build().unwrap();
+    let deaf_until = Lock::new(None);
+    let broker: Arc<dyn Broker> = Arc::new(Settling(Memory::new(), move |memory: &Memory, step: Step| {
+        if step.acks.is_empty() {
+            return at_once(memory, step);
+        }
+        let deaf_until = *deaf_until.lock().get_or_insert(time::now() + 10 * SECOND);
+        let settled = at_once(memory, step);
+        if time::now() < deaf_until { Err(Error::new(Kind::Unavailable, "no answer")) } else { settled }
+    }));
+    let run = graph.on(broker);
+    let input = run.input::<u64>("numbers").await.unwrap();
+    input.batch(Id::of("one"), (0..10).collect()).await.unwrap();
+    run.until_drained().await.unwrap();
+    time::sleep(10 * SECOND).await;
+    assert_eq!(run.output::<u64>("out").unwrap().ready().await.unwrap(), [10]);
 }
 
 /// A broker that cannot do everything: it publishes, and settles in another call. Some answers get lost.

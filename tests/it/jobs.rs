@@ -1,5 +1,6 @@
 //! Typed queues: what is submitted is worked on as its terms say, and what cannot be read or done is a dead letter.
 
+use crate::settling::{Settling, at_once};
 use bytes::Bytes;
 use seedpod::{
     Error, Kind, Result,
@@ -326,6 +327,28 @@ async fn what_was_said_of_progress_is_forgotten_whoever_said_it() {
     assert_eq!(queue.progress(id).await.unwrap(), None, "it is not under way");
     let last = taken().await.unwrap().pop().unwrap();
     last.complete(()).await.unwrap();
+    assert_eq!(queue.progress(id).await.unwrap(), None);
+}
+
+/// A report that was not answered may still be under way: it comes before the settlement, or never.
+#[tokio::test(start_paused = true)]
+async fn a_report_that_comes_late_is_forgotten_too() {
+    let late = Lock::new(None::<Step>);
+    let broker = Settling(Memory::new(), move |memory: &Memory, step: Step| {
+        if step.state.iter().any(|write| write.value.is_some()) {
+            *late.lock() = Some(step);
+            return Err(Error::new(Kind::Unavailable, "no answer"));
+        }
+        if let Some(late) = late.lock().take() {
+            at_once(memory, late).unwrap();
+        }
+        at_once(memory, step)
+    });
+    let queue: Queue<u32> = Queue::open(Arc::new(broker), "numbers").await.unwrap();
+    let id = queue.submit(1).await.unwrap().id;
+    let task = queue.take().await.unwrap().unwrap();
+    assert_eq!(task.progress(0.5, "half").await.unwrap_err().kind(), Kind::Unavailable);
+    task.complete(()).await.unwrap();
     assert_eq!(queue.progress(id).await.unwrap(), None);
 }
 

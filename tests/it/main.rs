@@ -35,6 +35,7 @@ mod queue_input;
 mod reply;
 mod scale;
 mod serving;
+mod settling;
 mod simulated;
 mod store;
 mod tidy;

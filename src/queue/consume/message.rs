@@ -91,8 +91,12 @@ impl Message {
         }
         let mut rows = Vec::new();
         // what an earlier handler said before it was killed was not forgotten
-        if self.pulse.reports().lock().has_any() || self.attempts().lapses > 0 || self.attempts().crashes > 0 {
-            rows.extend(Progress::forget(broker, self.home(), id).await?);
+        let (reported, in_doubt) = {
+            let reports = self.pulse.reports().lock();
+            (reports.has_any(), reports.in_doubt())
+        };
+        if reported || self.attempts().lapses > 0 || self.attempts().crashes > 0 {
+            rows.extend(Progress::forget(broker, self.home(), id, in_doubt).await?);
         }
         if ends {
             rows.extend(held(broker, self.headers(), id).await?);
