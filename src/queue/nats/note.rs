@@ -115,7 +115,8 @@ mod tests {
             part(7..8, 2, State::Ready),
             part(8..9, 0, State::Later(now)),
         ]);
-        let again = Note::read(Some(&Note::of(&parts, 1, &clock).write()), 9, 2, now, &clock);
+        let mut again = Note::read(Some(&Note::of(&parts, 1, &clock).write()), 9, 2, now, &clock);
+        again.ripen(now + Duration::from_millis(1)); // a note is of whole milliseconds, and never early
         assert_eq!((again.0[0].range.clone(), &again.0[1]), (1..3, &parts.0[1]));
         assert!(again.next_due().is_some_and(|due| due > now + Duration::from_secs(59)));
         assert_eq!(again.count(), (2, 0, 2));
