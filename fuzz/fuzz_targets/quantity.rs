@@ -2,7 +2,7 @@
 #![no_main]
 
 #[allow(dead_code, reason = "each target holds one subject to its properties")]
-#[path = "../../tests/it/malformed/properties.rs"]
+#[path = "../../tests/proofs/malformed/properties.rs"]
 mod properties;
 
 libfuzzer_sys::fuzz_target!(|text: &str| drop(properties::quantity(text)));

@@ -455,6 +455,28 @@ async fn a_result_can_be_awaited_and_is_forgotten_in_time() {
     assert_eq!(control.tally().rejected, 1, "a pump that keeps none says so");
 }
 
+/// Rows that are kept for a while have a bound: who would keep another waits until one goes, and loses nothing.
+#[tokio::test(start_paused = true)]
+async fn results_beyond_the_rows_wait_for_those_before_them() {
+    let queue: Queue<u32> = Queue::builder(Arc::new(Memory::new()), "numbers").rows(2).open().await.unwrap();
+    let mut ids = Vec::new();
+    for number in 1..=3 {
+        ids.push(queue.submit(number).await.unwrap().id);
+    }
+    let pump = queue.tasks(tower::service_fn(|task: Task<u32>| async move { Done::new().result(&task.value) }));
+    let pump = pump.results(60 * SECOND).hold(10 * SECOND);
+    let control = pump.control();
+    let story = async {
+        time::sleep(59 * SECOND).await;
+        assert_eq!(control.tally().done, 2);
+        time::sleep(2 * SECOND).await;
+        assert_eq!(queue.result::<u32>(ids[2]).await.unwrap(), 3);
+        let tally = control.tally();
+        assert_eq!((tally.done, tally.lost, tally.retried), (3, 0, 0));
+    };
+    tokio::join!(pump.run_until(time::sleep(70 * SECOND)), story).0.unwrap();
+}
+
 #[tokio::test(start_paused = true)]
 async fn every_subscription_sees_every_job_and_its_workers_compete() {
     let queue: Queue<u32> = Queue::builder(Arc::new(Memory::new()), "orders")

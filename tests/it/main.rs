@@ -14,7 +14,6 @@ mod boutique;
 mod cluster;
 mod control;
 mod durable;
-mod durable_damage;
 mod examples;
 mod fleet;
 mod flow;
@@ -22,7 +21,6 @@ mod http;
 mod jobs;
 #[cfg(target_os = "linux")]
 mod killed;
-mod malformed;
 mod manifest;
 mod net;
 mod per_item;

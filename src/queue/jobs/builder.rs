@@ -86,11 +86,15 @@ pub struct QueueBuilder<T, C = Json> {
     seed: Option<Seed>,
     levels: Option<(u8, Duration)>,
     tenants: u16,
+    rows: usize,
     codec: PhantomData<fn() -> C>,
 }
 
 /// More lines than this are refused: a worker looks into each.
 const LINES: usize = 256;
+
+/// At 290 results a second, each kept for an hour.
+const ROWS: usize = 1 << 20;
 
 /// The window of SQS's queues without duplicates.
 const DEDUP: Duration = Duration::from_secs(300);
@@ -108,6 +112,7 @@ impl<T: Send + Sync + 'static> QueueBuilder<T> {
             seed: None,
             levels: None,
             tenants: 1,
+            rows: ROWS,
             codec: PhantomData,
         }
     }
@@ -155,8 +160,8 @@ impl<T: Send + Sync + 'static, C> QueueBuilder<T, C> {
 
     /// How values become bytes. Default: JSON.
     pub fn codec<D: Codec<T>>(self, _codec: D) -> QueueBuilder<T, D> {
-        let QueueBuilder { broker, name, needs, options, schema, seed, levels, tenants, .. } = self;
-        QueueBuilder { broker, name, needs, options, schema, seed, levels, tenants, codec: PhantomData }
+        let QueueBuilder { broker, name, needs, options, schema, seed, levels, tenants, rows, .. } = self;
+        QueueBuilder { broker, name, needs, options, schema, seed, levels, tenants, rows, codec: PhantomData }
     }
 
     /// Priorities with ageing: so many levels (a [priority](super::Job::priority) of 0 is the lowest, any beyond the highest
@@ -188,6 +193,17 @@ impl<T: Send + Sync + 'static, C> QueueBuilder<T, C> {
         self
     }
 
+    /// Keeps so many rows of the broker's state for a while: [results](crate::queue::Consume::results), unique keys that
+    /// [have a window](super::Unique), jobs that were [called off](Queue::cancel). Beyond it, whoever would keep another
+    /// waits until one goes: a job that is done holds its lease meanwhile. Default 1,048,576, which is 290 results a second
+    /// when each is kept for an hour.
+    ///
+    /// All processes must open the queue with as many.
+    pub fn rows(mut self, rows: usize) -> Self {
+        self.rows = rows;
+        self
+    }
+
     /// What the ids of jobs without one come from. Default: the simulation's seed, else the system's: no two handles
     /// have the same.
     pub fn seed(mut self, seed: Seed) -> Self {
@@ -201,7 +217,7 @@ impl<T: Send + Sync + 'static, C> QueueBuilder<T, C> {
     /// [`Kind::Unsupported`], naming the queue, the broker and what it lacks; [`Kind::Conflict`] where the queue is
     /// declared otherwise; [`Kind::Invalid`] for more than 256 lines; else the broker's.
     pub async fn open(self) -> Result<Queue<T, C>> {
-        let QueueBuilder { broker, name, needs, options, schema, seed, levels, tenants, .. } = self;
+        let QueueBuilder { broker, name, needs, options, schema, seed, levels, tenants, rows, .. } = self;
         let lines = usize::from(levels.map_or(1, |(levels, _)| levels)) * usize::from(tenants);
         if lines > LINES {
             let message = format!("levels times tenants are {lines} lines, at most {LINES} may be");
@@ -216,7 +232,7 @@ impl<T: Send + Sync + 'static, C> QueueBuilder<T, C> {
             broker.declare(line, options.clone()).await?;
         }
         let sweep = beside("sweep");
-        broker.declare(&sweep, TopicOptions::new().subscription(WORKERS)).await?;
+        broker.declare(&sweep, TopicOptions::new().subscription(WORKERS).capacity(rows)).await?;
         let ids = Ids::new(&name, seed.unwrap_or_else(Seed::fresh).fork("queue"));
         let workers = topic.subscription(workers);
         let inner = Inner {

@@ -117,7 +117,7 @@ async fn damaged(image: &[u8], expected: &Holds, clock: WallClock, rng: &mut Rng
 
 #[test]
 fn damage_to_a_file_is_never_silent() {
-    crate::simulated::quiet_panics();
+    crate::durable::quiet_panics();
     let cases = std::env::var("SEEDPOD_DAMAGES").ok().and_then(|text| text.parse().ok()).unwrap_or(300_u64);
     let mut outcomes = BTreeMap::<&str, u64>::new();
     for in_order in [true, false] {

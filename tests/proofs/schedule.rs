@@ -89,7 +89,7 @@ impl Subject {
             if let Err(panic) = run {
                 let release = if cfg!(debug_assertions) { "" } else { "--release " };
                 eprintln!(
-                    "seed {seed} fails; replay it: SEEDPOD_SEED={seed} cargo test {release}--test schedules {} -- --exact --nocapture",
+                    "seed {seed} fails; replay it: SEEDPOD_SEED={seed} cargo test {release}--test proofs {} -- --exact --nocapture",
                     self.test
                 );
                 resume_unwind(panic);

@@ -58,8 +58,8 @@ const ON_DISK: Subject = Subject {
         DISK_FULL,
         TORN,
     ],
-    one_in: 10,
-    usual: 300,
+    one_in: 5,
+    usual: 150,
 };
 
 #[test]

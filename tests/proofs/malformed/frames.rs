@@ -88,7 +88,7 @@ fn malformed_frames() {
         };
         let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| runtime.block_on(run)));
         read += outcome.unwrap_or_else(|panic| {
-            eprintln!("again: SEEDPOD_SEED={seed} cargo test --test it malformed_frames");
+            eprintln!("again: SEEDPOD_SEED={seed} cargo test --test proofs malformed_frames");
             std::panic::resume_unwind(panic)
         });
     }

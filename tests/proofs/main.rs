@@ -1,5 +1,5 @@
-//! Seeded fault schedules, a module per subject, and queues held to a model of theirs. A binary of their own: it is
-//! built for release, too, and run ten thousand times and more.
+//! Proofs by number: seeded fault schedules, a module per subject, queues held to a model of theirs, malformed inputs and
+//! damaged files. A binary of their own: it is built for release, too, and runs ten thousand cases of each and more.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -10,8 +10,10 @@
 #![allow(clippy::disallowed_macros, reason = "tests may print")]
 
 mod cluster;
+mod damage;
 mod durable;
 mod flow;
+mod malformed;
 mod net;
 mod pod;
 mod queue;

@@ -29,7 +29,7 @@ fn run(test: &str, texts: &[String], words: &[&str], property: fn(&str) -> bool)
         match catch_unwind(AssertUnwindSafe(|| property(&text))) {
             Ok(good) => read += u64::from(good),
             Err(panic) => {
-                eprintln!("{text}\nseed {seed} breaks it; again: SEEDPOD_SEED={seed} cargo test --test it {test}");
+                eprintln!("{text}\nseed {seed} breaks it; again: SEEDPOD_SEED={seed} cargo test --test proofs {test}");
                 resume_unwind(panic);
             }
         }
