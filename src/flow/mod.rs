@@ -10,6 +10,7 @@
 //! - [`Batch`], [`Joined`], [`OnFailed`]: what a join waits for, and what it says
 //! - [`Reduce`]: what is merged; [`Count`], [`Sum`], [`Mean`], [`MinMax`], [`TopK`], [`Distinct`], [`Histogram`], [`Group`], [`Collect`]
 //! - [`Tuning`]: how a stage runs
+//! - [`MapReduce`], [`word_count`]: a coordinated batch over files, in one call, without a broker
 //! - [`pipe`]: plain functions by themselves, without a broker
 
 mod account;
@@ -23,6 +24,7 @@ mod join;
 mod keeper;
 mod lineage;
 mod live;
+mod map_reduce;
 mod operator;
 mod part;
 mod pipe;
@@ -37,6 +39,7 @@ mod watch;
 
 pub use ends::{Input, Output};
 pub use graph::{Flow, Graph};
+pub use map_reduce::{Cut, MapReduce, Pairs, Progress, Reduced, Skipped, Words, counting, word_count, words};
 pub use operator::{Batch, Called, Explode, Filter, Joined, Map, OnFailed, OnOut, Outlets, Port, Window, port};
 pub use pipe::{Chain, Emit, Item, Pipe, Whole, pipe};
 pub use reduce::{Buckets, Collect, Count, Distinct, Group, Histogram, Mean, MinMax, Reduce, Sum, TopK};

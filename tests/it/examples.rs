@@ -74,6 +74,9 @@ mod sticky;
 #[path = "../../examples/video_pipeline.rs"]
 mod video_pipeline;
 #[allow(dead_code, reason = "a test calls its story, not its main")]
+#[path = "../../examples/word_count.rs"]
+mod word_count;
+#[allow(dead_code, reason = "a test calls its story, not its main")]
 #[path = "../../examples/work_queue.rs"]
 mod work_queue;
 
@@ -119,6 +122,11 @@ fn pub_sub_tells_its_story() {
 #[test]
 fn request_reply_tells_its_story() {
     told("request_reply", request_reply::story());
+}
+
+#[test]
+fn word_count_tells_its_story() {
+    told("word_count", word_count::story());
 }
 
 #[test]

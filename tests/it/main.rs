@@ -22,6 +22,7 @@ mod jobs;
 #[cfg(target_os = "linux")]
 mod killed;
 mod manifest;
+mod map_reduce;
 mod net;
 mod per_item;
 mod pod;

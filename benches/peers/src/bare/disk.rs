@@ -82,6 +82,15 @@ pub fn raw_file(folder: &Path, producers: u64, each: u64) -> Result<f64> {
     file.rewind()?;
     let (log, came, synced) = (Mutex::new(Log::default()), Condvar::new(), Condvar::new());
     let lock = || log.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+    let put = |bytes: &[&[u8]]| {
+        let mut log = lock();
+        bytes.iter().for_each(|bytes| log.waiting.extend_from_slice(bytes));
+        let own = log.begun + 1;
+        came.notify_one();
+        while log.done < own {
+            log = synced.wait(log).unwrap_or_else(|poisoned| poisoned.into_inner());
+        }
+    };
     let syncs = thread::scope(|scope| -> Result<u64> {
         let committing = scope.spawn(|| -> Result<u64> {
             let (mut bytes, mut syncs) = (Vec::new(), 0);
@@ -106,19 +115,9 @@ pub fn raw_file(folder: &Path, producers: u64, each: u64) -> Result<f64> {
                 synced.notify_all();
             }
         });
-        let put = |bytes: &[&[u8]]| {
-            let mut log = lock();
-            bytes.iter().for_each(|bytes| log.waiting.extend_from_slice(bytes));
-            let own = log.begun + 1;
-            came.notify_one();
-            while log.done < own {
-                log = synced.wait(log).unwrap_or_else(|poisoned| poisoned.into_inner());
-            }
-        };
-        let put = &put;
         let producing: Vec<_> = (0..producers)
             .map(|_| {
-                scope.spawn(move || {
+                scope.spawn(|| {
                     for number in 0..each {
                         put(&[&number.to_le_bytes(), &VALUE]);
                         put(&[&number.to_le_bytes()]);
