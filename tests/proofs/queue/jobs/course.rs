@@ -222,13 +222,15 @@ async fn drained(world: &Arc<World>, nodes: &mut [Node]) {
         if asking || planned || !world.agenda.questions.lock().is_empty() {
             continue;
         }
+        // in the order in which things move, so that nothing slips past who looks: letters, jobs, what they made
+        let matched = clients::redrive(broker.clone()).dry_run().run().await.unwrap().matched;
+        let letters = broker.inspect(&places.dead.topic).await.unwrap().leased;
         let mut stored = 0;
         for place in [&places.jobs, &places.quarantine, &places.questions, &places.films, &places.effects, &places.cut]
         {
             stored += broker.inspect(&place.topic).await.unwrap().stored;
         }
-        let letters = broker.inspect(&places.dead.topic).await.unwrap().leased;
-        if stored == 0 && letters == 0 && clients::redrive(broker.clone()).dry_run().run().await.unwrap().matched == 0 {
+        if matched == 0 && letters == 0 && stored == 0 {
             return;
         }
     }
