@@ -124,6 +124,17 @@ async fn what_was_asked_for_by_name_and_is_not_there_is_an_error() {
     assert_eq!((nothing.rows.len(), nothing.texts, nothing.bytes), (0, 0, 0));
 }
 
+#[cfg(unix)]
+#[tokio::test]
+async fn a_link_that_was_named_is_followed_and_links_below_it_are_not() {
+    let folder = Folder::new("links");
+    folder.write("real/text", "to be\n");
+    std::os::unix::fs::symlink(folder.0.join("real"), folder.0.join("link")).unwrap();
+    std::os::unix::fs::symlink(folder.0.join("real/text"), folder.0.join("real/again")).unwrap();
+    let counted = flow::word_count(folder.0.join("link")).await.unwrap();
+    assert_eq!((counted.texts, counted.bytes), (1, 6));
+}
+
 #[tokio::test]
 async fn a_function_that_panics_ends_the_run_and_names_the_text() {
     let map = |text: &str, pairs: &mut Pairs<'_, (), _>| {

@@ -133,7 +133,7 @@ where
         MapReduce { plan, progress: Progress::default(), map, reduce, items: PhantomData }
     }
 
-    /// Works on this file, or on all files below this directory. Links are not followed.
+    /// Works on this file, or on all files below this directory. Links below it are not followed.
     pub fn files(mut self, path: impl AsRef<Path>) -> Self {
         self.plan.roots.push(path.as_ref().to_path_buf());
         self

@@ -12,7 +12,7 @@ use crate::base::{
         atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed},
     },
 };
-use crate::flow::Reduce;
+use crate::flow::{Reduce, fused::words_of};
 use std::{
     collections::BTreeMap,
     fs,
@@ -139,9 +139,7 @@ impl Shared<'_> {
                 }
                 let worked = catch_unwind(AssertUnwindSafe(|| work(&mut state, piece, &mut buffer)));
                 if let Err(panic) = worked {
-                    let text = panic.downcast_ref::<&str>().map(ToString::to_string);
-                    let text = text.or_else(|| panic.downcast_ref::<String>().cloned());
-                    let error = Error::new(Kind::Panicked, text.unwrap_or_else(|| "without a message".into()));
+                    let error = Error::new(Kind::Panicked, words_of(&*panic));
                     self.fail(error.at(name(self.texts, piece.text)));
                 }
             }
@@ -254,7 +252,9 @@ fn listed(plan: &Plan) -> Result<Vec<Text>> {
 
 fn below(root: &Path, path: &Path, texts: &mut Vec<Text>) -> Result {
     let place = |error: std::io::Error| unreadable(error).at(path.display().to_string());
-    let kind = fs::symlink_metadata(path).map_err(place)?;
+    // what was named itself may be a link
+    let kind = if path == root { fs::metadata(path) } else { fs::symlink_metadata(path) };
+    let kind = kind.map_err(place)?;
     if kind.is_file() {
         let name = path.strip_prefix(root).ok().filter(|name| !name.as_os_str().is_empty()).unwrap_or(path);
         let name = name.display().to_string();
