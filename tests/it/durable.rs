@@ -149,6 +149,36 @@ async fn once_the_disk_has_failed_every_call_says_so() {
     }
 }
 
+/// The one stands on the disk before the other does, and comes after it in line.
+#[tokio::test(start_paused = true)]
+async fn what_falls_due_while_another_is_on_its_way_to_the_disk_does_not_pass_it() {
+    let _simulation = Seed::new(1).simulate();
+    let broker = Durable::on(Arc::new(Platter::new()));
+    let (jobs, options) = topic();
+    let workers = jobs.subscription("workers");
+    broker.declare(&jobs, options).await.unwrap();
+    for round in 0..20 {
+        let publish = |name: &str| Publish::new(&jobs, Id::of(format!("{round} {name}")), name.to_string());
+        let due = tokio::time::Instant::now() + Duration::from_millis(10);
+        broker.send(publish("later").delay(Duration::from_millis(10))).await.unwrap();
+        tokio::time::advance(due - tokio::time::Instant::now() - Duration::from_micros(50 * (1 + round))).await;
+        let now = broker.send(publish("now"));
+        let worker = async {
+            let mut order = Vec::new();
+            while order.len() < 2 {
+                let leased = broker.lease(&workers, Want::one().wait(Duration::from_secs(5))).await.unwrap();
+                let [delivery] = &leased[..] else { panic!("round {round}: only {order:?} came") };
+                order.push(String::from_utf8(delivery.bytes(0).unwrap().to_vec()).unwrap());
+                broker.ack(delivery.lease).await.unwrap();
+            }
+            order
+        };
+        let (sent, order) = tokio::join!(now, worker);
+        sent.unwrap();
+        assert_eq!(order, ["now", "later"], "round {round}");
+    }
+}
+
 /// While it is open, space is used again; when it is opened and most of it is unused, it shrinks.
 #[tokio::test]
 async fn a_file_that_is_worked_off_does_not_grow_and_shrinks_when_opened() {

@@ -47,6 +47,7 @@ impl Shelf {
         around: &mut Around<'_>,
     ) -> Result<bool> {
         let committed = self.committed;
+        let complete = self.side(subscription).complete(lane, now);
         let marks = std::mem::take(&mut self.marks);
         let mut found = Vec::new();
         let read =
@@ -58,7 +59,7 @@ impl Shelf {
                 around.disk.scan(&row(read.0, read.1.saturating_add(1)), &row(u64::MAX, u64::MAX), |key, body| {
                     let row = Row::read(key)?;
                     let Row::Lane { at, number, .. } = row else { return Ok(false) };
-                    if count >= items || at > now || number > committed {
+                    if count >= items || (at, number) > complete || number > committed {
                         next = Some(at);
                         return Ok(false);
                     }
@@ -81,7 +82,7 @@ impl Shelf {
         // keys come in where they belong by time; where segments are left, only those that belong before them
         let side = self.side(subscription);
         let left = side.lanes.get(&lane).copied().filter(|lane| lane.next.is_some_and(|next| next <= now));
-        let until = left.map_or((now, u64::MAX), |lane| lane.read);
+        let until = left.map_or(complete, |lane| lane.read.min(complete));
         let before = |head: &&Waits| (head.1, head.2) <= until;
         let heads = side.heads.range((lane, 0, 0, 0)..=(lane, now, u64::MAX, u64::MAX)).take_while(before);
         let heads: Vec<Waits> = heads.take(items).copied().collect();

@@ -60,13 +60,15 @@ pub(super) struct Pending {
 }
 
 impl Pending {
-    /// The segment that takes in what comes for this place, or a new one.
-    pub(super) fn append(&mut self, place: (u32, u8, u64), chunk: Chunk, new: impl FnOnce() -> NewRow) {
+    /// Into the segment that takes in what comes for this place, or a new one: whether it is new.
+    pub(super) fn append(&mut self, place: (u32, u8, u64), chunk: Chunk, new: impl FnOnce() -> NewRow) -> bool {
         let segment = self.open.entry(place).or_insert_with(new);
+        let is_new = segment.chunks.is_empty();
         segment.push(chunk);
         if segment.is_full() {
             self.full.extend(self.open.remove(&place));
         }
+        is_new
     }
 
     pub(super) fn push(&mut self, row: NewRow) {

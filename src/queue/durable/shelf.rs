@@ -159,6 +159,8 @@ impl Shelf {
                 let behind = chain.rows > 1;
                 if behind {
                     side.blocked += chunk.len() as usize;
+                } else {
+                    side.coming.insert((u8::MAX - priority, at, number));
                 }
                 let mut row = NewRow::new(Row::Chain { subscription, key, number }, priority, at, behind);
                 row.push(chunk);
@@ -167,7 +169,9 @@ impl Shelf {
             None => {
                 let lane = u8::MAX - priority;
                 let new = || NewRow::new(Row::Lane { subscription, lane, at, number }, priority, at, false);
-                self.pending.append((subscription, lane, due.map_or(0, |_| at)), chunk, new);
+                if self.pending.append((subscription, lane, due.map_or(0, |_| at)), chunk, new) {
+                    self.side(subscription).coming.insert((lane, at, number));
+                }
             }
         }
     }
@@ -196,6 +200,7 @@ impl Shelf {
             let (number, subscription) = (new.row.number(), new.row.subscription());
             self.committed = self.committed.max(number);
             let side = self.side(subscription);
+            side.coming.remove(&(new.head.lane(), new.head.at, number));
             match new.row {
                 Row::Lane { lane, at, .. } => {
                     let lane = side.lanes.entry(lane).or_default();

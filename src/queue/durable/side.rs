@@ -40,6 +40,8 @@ pub(super) type Waits = (u8, u64, u64, u64);
 pub(super) struct Side {
     pub(super) lanes: BTreeMap<u8, Lane>,
     pub(super) chains: Map<u64, Chain>,
+    /// What the next commits bring: lane, time, number. Nothing behind it is loaded before, or it would be passed over.
+    pub(super) coming: BTreeSet<(u8, u64, u64)>,
     /// Heads of chains that are not loaded.
     pub(super) heads: BTreeSet<Waits>,
     /// Items that were not due when last looked at, by time and number.
@@ -54,6 +56,12 @@ impl Side {
         if head.at > now && self.delayed.insert((head.at, number), head.items).is_none() {
             self.delayed_items += head.items as usize;
         }
+    }
+
+    /// Up to here, by time and number, all of this lane that will ever be due by now is on the disk.
+    pub(super) fn complete(&self, lane: u8, now: u64) -> (u64, u64) {
+        let first = self.coming.range((lane, 0, 0)..=(lane, now, u64::MAX)).next();
+        first.map_or((now, u64::MAX), |(_, at, number)| (*at, *number))
     }
 
     /// Whose time has come is not delayed any more.
