@@ -76,9 +76,12 @@ impl Subject {
         let only = number("SEEDPOD_SEED");
         let asked = number("SEEDPOD_SCHEDULES").unwrap_or(self.usual);
         let count = only.map_or((asked / self.one_in).max(1), |_| 1);
-        let first = only.unwrap_or(0);
+        let first = only.or(number("SEEDPOD_FIRST")).unwrap_or(0);
         let mut total = Hits::default();
         for seed in first..first + count {
+            if seed % 1000 == 0 && seed > first {
+                eprintln!("{} schedules of {}", seed - first, self.test); // after an abort, it was one of the next thousand
+            }
             let mut hits = Hits::default();
             let run = catch_unwind(AssertUnwindSafe(|| {
                 let course = one(Seed::new(seed), &mut hits);

@@ -55,7 +55,7 @@ pub(super) fn write(publish: &Publish, attempts: Attempts, seconds: u64) -> Resu
         if name == CONTENT_TYPE && value.len() <= SHORT_MAX {
             properties = properties.with_content_type(ShortString::from(value));
         } else {
-            table.insert(ShortString::from(name), AMQPValue::LongString(value.into()));
+            table.insert(ShortString::from(name.into_owned()), AMQPValue::LongString(value.into()));
         }
     }
     let counts = [(FAILURES, attempts.failures), (CRASHES, attempts.crashes), (LAPSES, attempts.lapses)];

@@ -16,6 +16,7 @@ use crate::base::{
     time::WallClock,
 };
 use crate::queue::{Subscription, Topic};
+use async_nats::Subject;
 use serde_json::Value;
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use tokio::{
@@ -37,6 +38,8 @@ pub(super) struct Settings {
 pub(super) struct Known {
     pub(super) topic: Topic,
     pub(super) declared: Declared,
+    /// Where messages of one item are published to it.
+    pub(super) single: Subject,
     /// Whether any subscription keeps what is published; once there is one, there always is.
     pub(super) subscribed: AtomicBool,
 }
@@ -206,7 +209,12 @@ impl Core {
         };
         let consumers = info.pointer("/state/consumer_count").and_then(Value::as_u64).unwrap_or(0);
         let subscribed = AtomicBool::new(consumers > 0 || declared.has_history());
-        let known = Arc::new(Known { topic: topic.clone(), declared, subscribed });
+        let known = Arc::new(Known {
+            topic: topic.clone(),
+            declared,
+            single: self.names().subject(topic.name(), 1).into(),
+            subscribed,
+        });
         self.topics.lock().insert(topic.clone(), known.clone());
         Ok(Some(known))
     }

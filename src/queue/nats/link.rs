@@ -1,5 +1,6 @@
 //! The connection: every question has an answer or an error within a bounded time.
 
+use super::answers::{Answers, Question, Unanswered};
 use crate::base::{
     Error, Kind, Result,
     time::{self, Deadline},
@@ -19,6 +20,7 @@ pub(super) struct Link {
     pub(super) server: Arc<str>,
     /// How long to wait for one answer.
     pub(super) timeout: Duration,
+    answers: Answers,
 }
 
 /// What JetStream answers to a wrong question.
@@ -83,7 +85,8 @@ impl Link {
             }
             Err(_) => return Err(Error::new(Kind::Unavailable, START).at(place())),
         };
-        let link = Link { client, server: server.as_str().into(), timeout };
+        let answers = Answers::open(&client).await.map_err(|error| error.at(place()))?;
+        let link = Link { client, server: server.as_str().into(), timeout, answers };
         if !link.client.server_info().headers {
             let message = "it is too old: it knows no headers; seedpod needs nats-server 2.9 or newer";
             return Err(Error::new(Kind::Unsupported, message).at(place()));
@@ -125,9 +128,7 @@ impl Link {
                     continue;
                 }
                 RequestErrorKind::NoResponders => (Kind::Unavailable, SILENT.to_string()),
-                RequestErrorKind::TimedOut => {
-                    (Kind::Unavailable, format!("no answer within {:?}: is it running, and reachable?", self.timeout))
-                }
+                RequestErrorKind::TimedOut => return Err(self.silent().because(error)),
                 RequestErrorKind::MaxPayloadExceeded => {
                     let most = self.client.max_payload();
                     (Kind::Invalid, format!("the message is larger than the {most} bytes that the server takes"))
@@ -137,6 +138,21 @@ impl Link {
             };
             return Err(Error::new(kind, message).because(error));
         }
+    }
+
+    /// Asks all of these at once, and waits for the answers for as long as one may take.
+    pub(super) async fn ask_all(
+        &self,
+        questions: impl ExactSizeIterator<Item = Question>,
+    ) -> Vec<Result<Message, Unanswered>> {
+        self.answers.ask_all(&self.client, Deadline::within(self.timeout), questions).await
+    }
+
+    /// What a question comes to that nobody has answered in time.
+    #[cold]
+    pub(super) fn silent(&self) -> Error {
+        let message = format!("no answer within {:?}: is it running, and reachable?", self.timeout);
+        Error::new(Kind::Unavailable, message)
     }
 
     /// Asks JetStream's own interface. The outer error: no answer; the inner one: an answer that is one.

@@ -1,5 +1,6 @@
 //! The broker on NATS JetStream: topics are streams, subscriptions are durable pull consumers.
 
+mod answers;
 mod core;
 mod declare;
 mod keeper;

@@ -1,19 +1,23 @@
 //! Publishing: confirmed, under an id that the server knows again, within the topic's bound.
 
 use super::{
+    answers::Question,
     core::{Core, Known},
-    link::{FULL, Link, refused},
+    link::{FULL, Link, Refusal, refused},
 };
 use crate::base::{
     Backoff, Error, Few, Kind, Result, Seed,
     time::{self, Deadline},
 };
-use crate::queue::{Bound, Publish, Receipt, wire};
-use async_nats::HeaderMap;
-use bytes::Bytes;
+use crate::queue::{
+    Bound, Publish, Receipt,
+    wire::{self, Frame},
+};
+use async_nats::{HeaderMap, HeaderName, Message, Subject};
 use futures::future;
+use serde::Deserialize;
 use serde_json::{Value, json};
-use std::{sync::Arc, time::Duration};
+use std::{borrow::Cow, sync::Arc, time::Duration};
 
 /// How many publishes of one call are under way at once.
 const WINDOW: usize = 256;
@@ -23,10 +27,46 @@ const ROOM: Backoff = Backoff::new(Duration::from_millis(5), Duration::from_mill
 /// A publish, ready to be sent.
 pub(super) struct Parcel {
     known: Arc<Known>,
-    subject: String,
-    headers: HeaderMap,
-    body: Bytes,
+    subject: Subject,
+    frame: Frame,
+    /// Under which the server knows it again.
+    id: String,
     items: u32,
+}
+
+impl Parcel {
+    fn headers(&self) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        for (name, value) in &self.frame.headers {
+            match name {
+                Cow::Borrowed(name) => headers.insert(HeaderName::from_static(name), value.as_str()),
+                Cow::Owned(name) => headers.insert(name.as_str(), value.as_str()),
+            }
+        }
+        headers.insert(HeaderName::from_static("Nats-Msg-Id"), self.id.as_str());
+        headers
+    }
+
+    fn question(&self) -> Question {
+        Question { subject: self.subject.clone(), headers: Some(self.headers()), body: self.frame.body.clone() }
+    }
+}
+
+/// What the server says of a publish.
+#[derive(Deserialize)]
+struct Confirmation {
+    #[serde(default)]
+    duplicate: bool,
+    error: Option<Value>,
+}
+
+/// Whether the server had it already; or why it does not take it.
+fn confirmed(answer: &Message) -> Result<Result<bool, Refusal>> {
+    let confirmation: Confirmation = serde_json::from_slice(&answer.payload)?;
+    Ok(match confirmation.error {
+        None => Ok(confirmation.duplicate),
+        Some(error) => refused(json!({ "error": error })).map(|_| false),
+    })
 }
 
 impl Core {
@@ -63,37 +103,45 @@ impl Core {
             return Err(Error::new(Kind::Invalid, message)
                 .at(self.at(format!("topic {}, message {}", publish.topic, publish.id))));
         }
-        let mut headers = HeaderMap::new();
-        for (name, value) in frame.headers {
-            headers.insert(name, value);
-        }
-        let name = match known.declared.dedup() {
+        let id = match known.declared.dedup() {
             Some(_) => publish.id.to_string(),
             None => self.unique(), // known again only when this very call tries again
         };
-        headers.insert("Nats-Msg-Id", name);
         let items = publish.payload.len();
-        Ok(Parcel {
-            subject: self.names().subject(publish.topic.name(), items),
-            known,
-            headers,
-            body: frame.body,
-            items,
-        })
+        let subject = match items {
+            1 => known.single.clone(),
+            _ => self.names().subject(publish.topic.name(), items).into(),
+        };
+        Ok(Parcel { known, subject, frame, id, items })
     }
 
     /// Sends all of them, in order, and waits for every confirmation.
     pub(super) async fn send(self: &Arc<Self>, parcels: &[Parcel]) -> Result<Receipt> {
-        if let [parcel] = parcels {
-            return self.deliver(parcel).await;
-        }
         let mut sum = Receipt::default();
         for window in parcels.chunks(WINDOW) {
-            for one in future::try_join_all(window.iter().map(|parcel| self.deliver(parcel))).await? {
+            let mut rest: Vec<&Parcel> = Vec::new();
+            if window.iter().all(|parcel| parcel.items == 1) {
+                let answers = self.link().await?.ask_all(window.iter().map(Parcel::question)).await;
+                for (parcel, answer) in window.iter().zip(answers) {
+                    match answer.map(|answer| confirmed(&answer)) {
+                        Ok(Ok(Ok(false))) => sum.stored += self.counted(parcel).await?,
+                        Ok(Ok(Ok(true))) => sum.duplicates += 1,
+                        _ => rest.push(parcel), // is sent again, which says what is wrong or waits until it is not
+                    }
+                }
+            } else {
+                rest.extend(window);
+            }
+            for one in future::try_join_all(rest.into_iter().map(|parcel| Box::pin(self.deliver(parcel)))).await? {
                 (sum.stored, sum.duplicates) = (sum.stored + one.stored, sum.duplicates + one.duplicates);
             }
         }
         Ok(sum)
+    }
+
+    /// How many items are stored where the server has taken them: none where nobody keeps them.
+    async fn counted(self: &Arc<Self>, parcel: &Parcel) -> Result<u32> {
+        Ok(if self.is_subscribed(&parcel.known).await? { parcel.items } else { 0 })
     }
 
     /// Publishes one thing that was not asked for: a dead letter.
@@ -115,13 +163,8 @@ impl Core {
             let has_room = items == 1 || self.has_room(link, known, items).await.map_err(|error| error.at(place()))?;
             let answer = if has_room { self.attempt(link, parcel).await } else { Ok(Err(FULL)) };
             match answer.map_err(|error| error.at(place()))? {
-                Ok(answer) if answer.get("duplicate") == Some(&json!(true)) => {
-                    return Ok(Receipt { stored: 0, duplicates: items });
-                }
-                Ok(_) => {
-                    let stored = if self.is_subscribed(known).await? { items } else { 0 };
-                    return Ok(Receipt { stored, duplicates: 0 });
-                }
+                Ok(true) => return Ok(Receipt { stored: 0, duplicates: items }),
+                Ok(false) => return Ok(Receipt { stored: self.counted(parcel).await?, duplicates: 0 }),
                 Err(_) if known.declared.bound() == Bound::Refuse => {
                     let message = format!("it holds {} messages, and no more may be", known.declared.capacity);
                     return Err(Error::new(Kind::Overloaded, message).at(place()));
@@ -135,16 +178,16 @@ impl Core {
         }
     }
 
-    /// Sends it until it is confirmed, for as long as the server knows it again if it has it already. An inner error
-    /// is a full topic.
-    async fn attempt(self: &Arc<Self>, link: &Link, parcel: &Parcel) -> Result<Result<Value, u64>> {
+    /// Sends it until it is confirmed, for as long as the server knows it again if it has it already: whether it had. An
+    /// inner error is a full topic.
+    async fn attempt(self: &Arc<Self>, link: &Link, parcel: &Parcel) -> Result<Result<bool, u64>> {
         let window = parcel.known.declared.window();
         let until = Deadline::within((2 * link.timeout).min(window / 2));
         loop {
             let sent = time::now();
-            match link.ask(parcel.subject.clone(), Some(parcel.headers.clone()), parcel.body.clone()).await {
-                Ok(answer) => match refused(serde_json::from_slice(&answer.payload)?) {
-                    Ok(answer) => return Ok(Ok(answer)),
+            match link.ask(parcel.subject.to_string(), Some(parcel.headers()), parcel.frame.body.clone()).await {
+                Ok(answer) => match confirmed(&answer)? {
+                    Ok(known) => return Ok(Ok(known)),
                     Err(refusal) if refusal.code == FULL => return Ok(Err(FULL)),
                     Err(refusal) => return Err(link.failed("publish", &refusal)),
                 },

@@ -1,6 +1,7 @@
 //! Settling: publish and confirm first, then write state, then acknowledge. What is refused before that is refused whole.
 
 use super::{
+    answers::{Question, Unanswered},
     core::Core,
     link::Link,
     note::Note,
@@ -13,6 +14,7 @@ use crate::base::{
     time::{self, Instant, after as later},
 };
 use crate::queue::{Attempts, Batch, DeadLetter, Id, Lease, Payload, Publish, Step, Subscription, Topic};
+use async_nats::Subject;
 use futures::future;
 use std::{ops::Range, sync::Arc, time::Duration};
 
@@ -48,13 +50,8 @@ impl Core {
         self.send(&parcels).await?;
         self.write_state(writes).await?;
         self.send(&letters).await?;
-        if let [settling] = settlings.as_slice() {
-            self.settle_one(link, settling).await?;
-        } else {
-            for window in settlings.chunks(WINDOW) {
-                let all = future::join_all(window.iter().map(|settling| self.settle_one(link, settling))).await;
-                all.into_iter().collect::<Result<()>>()?;
-            }
+        for window in settlings.chunks(WINDOW) {
+            self.settle_window(link, window).await?;
         }
         for (lease, hold) in &step.extensions {
             self.extend(link, lease, *hold).await?;
@@ -102,6 +99,40 @@ impl Core {
             }
         }
         Ok(letters)
+    }
+
+    /// Settles all of them; those that are simply done in one go.
+    async fn settle_window(self: &Arc<Self>, link: &Link, window: &[Settling]) -> Result {
+        let now = time::now();
+        let whole = self.decide(|table| window.iter().map(|settling| table.whole(now, settling)).collect::<Vec<_>>());
+        let done: Vec<_> = window.iter().zip(whole).collect();
+        let (done, rest): (Vec<_>, Vec<_>) = done.into_iter().partition(|(_, whole)| whole.is_some());
+        let mut rest: Vec<_> = rest.into_iter().map(|(settling, _)| settling).collect();
+        let done: Vec<_> = done.into_iter().filter_map(|(settling, whole)| Some((settling, whole?))).collect();
+        let ack = |subject: &Subject| Question { subject: subject.clone(), headers: None, body: "+ACK".into() };
+        let answers = link.ask_all(done.iter().map(|(_, whole)| ack(&whole.reply))).await;
+        let mut settled = Ok(());
+        for ((settling, whole), answer) in done.into_iter().zip(answers) {
+            drop(whole); // its gate is open again
+            let one = match answer {
+                Ok(_) => self.confirmed(&settling.lease, &settling.back),
+                Err(Unanswered::Silent) => Err(link.silent().at(self.place(&settling.lease))),
+                Err(Unanswered::Nobody) => {
+                    rest.push(settling); // and asked again for a while
+                    continue;
+                }
+            };
+            settled = settled.and(one);
+        }
+        let rest = rest.into_iter().map(|settling| Box::pin(self.settle_one(link, settling)));
+        let rest: Result<()> = future::join_all(rest).await.into_iter().collect();
+        settled.and(rest)
+    }
+
+    /// What errors call the place of this lease.
+    fn place(&self, lease: &Lease) -> String {
+        let subscription = self.decide(|table| table.station(places(lease).0).map(|it| it.subscription.to_string()));
+        self.at(format!("subscription {}", subscription.unwrap_or_default()))
     }
 
     async fn settle_one(self: &Arc<Self>, link: &Link, settling: &Settling) -> Result {

@@ -3,7 +3,7 @@
 use super::{HEADERS, malformed};
 use crate::base::Result;
 use crate::queue::Headers;
-use std::collections::BTreeMap;
+use std::{borrow::Cow, collections::BTreeMap};
 
 /// The longest name that goes as it is: AMQP has room for 255 bytes.
 const NAME_MAX: usize = 200;
@@ -29,17 +29,17 @@ fn goes_as_it_is(name: &str, value: &str) -> bool {
 }
 
 /// Puts these headers behind those that stand there.
-pub(super) fn write(headers: &Headers, to: &mut Vec<(String, String)>) -> Result {
+pub(super) fn write(headers: &Headers, to: &mut Vec<(Cow<'static, str>, String)>) -> Result {
     let mut others = BTreeMap::new();
     for (name, value) in headers.iter() {
         if goes_as_it_is(name, value) {
-            to.push((name.to_string(), value.to_string()));
+            to.push((name.to_string().into(), value.to_string()));
         } else {
             others.insert(name, value);
         }
     }
     if !others.is_empty() {
-        to.push((HEADERS.to_string(), serde_json::to_string(&others)?));
+        to.push((HEADERS.into(), serde_json::to_string(&others)?));
     }
     Ok(())
 }

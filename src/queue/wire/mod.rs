@@ -28,7 +28,7 @@ mod tests;
 use super::{Id, Payload, Publish, Topic};
 use crate::base::{Error, Kind, Name, Result};
 use bytes::Bytes;
-use std::time::Duration;
+use std::{borrow::Cow, time::Duration};
 
 /// The version of this form.
 const VERSION: &str = "1";
@@ -47,7 +47,7 @@ const HEADERS: &str = "Seedpod-Headers";
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::queue) struct Frame {
     /// Names, which are tokens of HTTP, and values without control characters.
-    pub(in crate::queue) headers: Vec<(String, String)>,
+    pub(in crate::queue) headers: Vec<(Cow<'static, str>, String)>,
     /// The items.
     pub(in crate::queue) body: Bytes,
 }
@@ -69,21 +69,21 @@ pub(in crate::queue) fn write(publish: &Publish) -> Result<Frame> {
 
 fn frame(publish: &Publish) -> Result<Frame> {
     let count = publish.payload.len();
-    let mut headers = vec![(WIRE.to_string(), VERSION.to_string()), (ID.to_string(), publish.id.to_string())];
+    let mut headers = vec![(Cow::from(WIRE), VERSION.to_string()), (Cow::from(ID), publish.id.to_string())];
     let body = if count == 1 {
         publish.payload.bytes(0)?
     } else {
-        headers.push((ITEMS.to_string(), count.to_string()));
+        headers.push((Cow::from(ITEMS), count.to_string()));
         body::join(&publish.payload)?
     };
     if let Some(key) = &publish.key {
-        headers.push((KEY.to_string(), serde_json::to_string(key.as_str())?));
+        headers.push((Cow::from(KEY), serde_json::to_string(key.as_str())?));
     }
     if publish.priority > 0 {
-        headers.push((PRIORITY.to_string(), publish.priority.to_string()));
+        headers.push((Cow::from(PRIORITY), publish.priority.to_string()));
     }
     if !publish.delay.is_zero() {
-        headers.push((DELAY.to_string(), publish.delay.as_nanos().div_ceil(1_000_000).to_string()));
+        headers.push((Cow::from(DELAY), publish.delay.as_nanos().div_ceil(1_000_000).to_string()));
     }
     headers::write(&publish.headers, &mut headers)?;
     let size: usize = headers.iter().map(|(name, value)| name.len() + value.len()).sum();

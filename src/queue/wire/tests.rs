@@ -5,7 +5,7 @@ use crate::base::Seed;
 use crate::queue::Json;
 
 fn pairs(frame: &Frame) -> Vec<(&str, &str)> {
-    frame.headers.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect()
+    frame.headers.iter().map(|(name, value)| (&**name, value.as_str())).collect()
 }
 
 fn back(frame: &Frame) -> Result<Publish> {

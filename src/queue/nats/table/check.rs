@@ -3,7 +3,9 @@
 use super::Table;
 use crate::base::{Error, Kind, Result, time::Instant};
 use crate::queue::{Lease, Step, nats::parts::Back};
+use async_nats::Subject;
 use std::ops::Range;
+use tokio::sync::OwnedMutexGuard;
 
 /// What a step does with one lease.
 pub(in crate::queue::nats) struct Settling {
@@ -13,7 +15,21 @@ pub(in crate::queue::nats) struct Settling {
     pub(in crate::queue::nats) rejects: Vec<(Range<u32>, String)>,
 }
 
+/// A message that is done with one acknowledgement. Nobody else writes of it meanwhile.
+pub(in crate::queue::nats) struct Whole {
+    pub(in crate::queue::nats) reply: Subject,
+    _gate: OwnedMutexGuard<()>,
+}
+
 impl Table {
+    /// Whether this settles all that is left of a message, which leaves nothing to be written or forgotten.
+    pub(in crate::queue::nats) fn whole(&self, now: Instant, settling: &Settling) -> Option<Whole> {
+        let (_, held, _) = self.leased(now, &settling.lease).ok()?;
+        let simple = settling.back.is_empty() && settling.rejects.is_empty() && !held.noted && held.parts.0.len() == 1;
+        let gate = simple.then(|| held.gate.clone().try_lock_owned().ok()).flatten()?;
+        Some(Whole { reply: held.reply.clone(), _gate: gate })
+    }
+
     /// What this step does with each of its leases: all held, nothing said twice of an item.
     pub(in crate::queue::nats) fn check(&self, now: Instant, step: &Step) -> Result<Vec<Settling>> {
         let mut all: Vec<Settling> = Vec::with_capacity(step.acks.len());
