@@ -2,7 +2,10 @@
 
 use seedpod::{
     Kind,
-    base::{Seed, time::WallClock},
+    base::{
+        Seed,
+        time::{self, WallClock},
+    },
     queue::{Broker, BrokerExt, Brokers, Durable, Id, Publish, Topic, TopicOptions, Want},
     testing::{
         broker::{self, Ending},
@@ -159,9 +162,9 @@ async fn what_falls_due_while_another_is_on_its_way_to_the_disk_does_not_pass_it
     broker.declare(&jobs, options).await.unwrap();
     for round in 0..20 {
         let publish = |name: &str| Publish::new(&jobs, Id::of(format!("{round} {name}")), name.to_string());
-        let due = tokio::time::Instant::now() + Duration::from_millis(10);
+        let due = time::now() + Duration::from_millis(10);
         broker.send(publish("later").delay(Duration::from_millis(10))).await.unwrap();
-        tokio::time::advance(due - tokio::time::Instant::now() - Duration::from_micros(50 * (1 + round))).await;
+        tokio::time::advance(due - time::now() - Duration::from_micros(50 * (1 + round))).await;
         let now = broker.send(publish("now"));
         let worker = async {
             let mut order = Vec::new();
