@@ -37,29 +37,18 @@ impl Id {
 
     /// The id of what this stage puts out at this port for this input: the `index`th thing there, counted from 0.
     pub fn derive(stage: &Name, input: Id, port: u32, index: u32) -> Id {
-        let mut bytes = [0; 32];
-        let parts: [&[u8]; 5] = [
-            &stage.hash64().to_le_bytes(),
-            &input.high.to_le_bytes(),
-            &input.low.to_le_bytes(),
-            &port.to_le_bytes(),
-            &index.to_le_bytes(),
-        ];
-        for (to, from) in bytes.iter_mut().zip(parts.into_iter().flatten()) {
-            *to = *from;
-        }
-        Id::from_u128(xxh3_128(&bytes))
+        let last = u64::from(index) << 32 | u64::from(port);
+        let words = [stage.hash64(), input.high, input.low, last].map(u64::to_le_bytes);
+        Id::from_u128(xxh3_128(words.as_flattened()))
     }
 
     /// The id of one item of a batch with this id: (batch, index), hashed.
     #[must_use]
     pub fn item(self, index: u32) -> Id {
-        let mut bytes = [0; 20];
-        let parts: [&[u8]; 3] = [&self.high.to_le_bytes(), &self.low.to_le_bytes(), &index.to_le_bytes()];
-        for (to, from) in bytes.iter_mut().zip(parts.into_iter().flatten()) {
-            *to = *from;
-        }
-        Id::from_u128(xxh3_128(&bytes))
+        let halves = |word: u64| [word as u32, (word >> 32) as u32];
+        let ([a, b], [c, d]) = (halves(self.high), halves(self.low));
+        let words = [a, b, c, d, index].map(u32::to_le_bytes);
+        Id::from_u128(xxh3_128(words.as_flattened()))
     }
 
     /// The id of these 128 bits.

@@ -1,12 +1,14 @@
 //! Real text of this machine.
 
+use flate2::read::MultiGzDecoder;
 use std::{
-    env, fs, io,
+    env, fs,
+    io::{self, Read},
     path::{Path, PathBuf},
 };
 
-/// Where texts are on most machines.
-const PLACES: &[&str] = &["/usr/share/doc", "/usr/share/common-licenses", "/usr/share/perl", "/usr/lib/python3"];
+/// Where texts are on most machines: licences, manuals and documentation, most of it in English.
+const PLACES: &[&str] = &["/usr/share/common-licenses", "/usr/share/man", "/usr/share/doc"];
 
 /// Files of UTF-8 text below one folder, which goes with it.
 pub struct Corpus {
@@ -45,12 +47,23 @@ impl Corpus {
         if kind.is_dir() {
             let mut inside: Vec<_> = fs::read_dir(path)?.collect::<io::Result<_>>()?;
             inside.sort_by_key(fs::DirEntry::file_name);
+            if path.ends_with("man") {
+                // sections, not the same in other languages
+                inside.retain(|entry| entry.file_name().to_string_lossy().starts_with("man"));
+            }
             return inside.iter().try_for_each(|entry| self.take(&entry.path(), most));
         }
         if !kind.is_file() || kind.len() == 0 || self.bytes >= most {
             return Ok(());
         }
         let mut bytes = fs::read(path)?;
+        if path.extension().is_some_and(|end| end == "gz") {
+            let mut text = Vec::new();
+            if MultiGzDecoder::new(&*bytes).read_to_end(&mut text).is_err() {
+                return Ok(());
+            }
+            bytes = text;
+        }
         if std::str::from_utf8(&bytes).is_ok() && !bytes.contains(&0) {
             if !bytes.ends_with(b"\n") {
                 bytes.push(b'\n'); // the shell's tools are given one text after the other
