@@ -53,6 +53,7 @@ pub(super) async fn schedule(
         time::sleep(milliseconds(rng.below(70))).await;
         world.weather.trouble(*rng.choose(&[10, 20, 40, 60]).unwrap());
         if ground.has_failed(&world).await {
+            nodes.append(&mut gone); // none of them outlives its broker
             (world, nodes, collector) = again(&mut ground, &estate, world, nodes, &collector, &mut rng).await;
         }
         for node in &mut nodes {
@@ -68,6 +69,7 @@ pub(super) async fn schedule(
         }
     }
     if ground.is_disk() {
+        nodes.append(&mut gone);
         (world, nodes, collector) = again(&mut ground, &estate, world, nodes, &collector, &mut rng).await;
     }
     world.weather.trouble(0);
