@@ -14,6 +14,7 @@
 //! - [`pipe`]: plain functions by themselves, without a broker
 
 mod account;
+mod cover;
 mod draft;
 mod draw;
 mod ends;
