@@ -222,6 +222,8 @@ impl Live {
     async fn handle(&self, input: usize, deliveries: Few<Delivery>, rng: &mut Rng) -> Result {
         let began = time::now();
         let Some(input) = self.inputs.get(input) else { return Ok(()) };
+        let (deliveries, told) = self.told(input, deliveries);
+        self.settle_all(input, told, rng).await?;
         let (deliveries, parts, _alone) = self.sorted_out(input, deliveries);
         self.settle_all(input, parts, rng).await?;
         let mut parts = Vec::new();
@@ -293,6 +295,27 @@ impl Live {
         let busy = time::now().saturating_duration_since(began).as_nanos() as u64;
         self.counts.busy_nanos.fetch_add(busy, Ordering::Relaxed);
         Ok(())
+    }
+
+    /// Passes on what is no item, but opens or closes a batch.
+    fn told(&self, input: &LiveInput, deliveries: Few<Delivery>) -> (Few<Delivery>, Vec<Part>) {
+        let tells = |delivery: &Delivery| input.tracks.iter().any(|track| track.told(delivery).is_some());
+        if !deliveries.iter().any(tells) {
+            return (deliveries, Vec::new());
+        }
+        let (mut items, mut parts) = (Few::new(), Vec::new());
+        for delivery in deliveries {
+            let mut part = Part::new(&delivery);
+            for track in &input.tracks {
+                let line = track.told(&delivery);
+                part.step.publishes.extend(line.map(|line| track.publish(self.name(), &delivery, vec![line])));
+            }
+            match part.step.publishes.is_empty() {
+                true => items.push(delivery),
+                false => parts.push(part),
+            }
+        }
+        (items, parts)
     }
 
     /// Looks which ports are out.

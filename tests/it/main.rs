@@ -17,6 +17,7 @@ mod durable;
 mod examples;
 mod fleet;
 mod flow;
+mod flow_open;
 mod flow_state;
 mod http;
 mod jobs;

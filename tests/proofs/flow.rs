@@ -31,6 +31,7 @@ const SUBJECT: Subject = Subject {
         LEASE_LOST,
         KILLED,
         "batch joined",
+        "batch opened again",
         "call to be repeated",
         "item unmatched",
         "poison given up",
@@ -54,6 +55,7 @@ const ON_DISK: Subject = Subject {
         ground::DISK_FULL,
         ground::TORN,
         "batch joined",
+        "batch opened again",
         "call to be repeated",
         "item unmatched",
         "poison given up",
@@ -84,14 +86,38 @@ fn run(net: &Net, plan: &Plan, broker: &Arc<Trouble>) -> Scope {
     scope
 }
 
-/// Sends all batches; whatever is unclear is sent again under its id.
-async fn send(sender: Input<u64>, batches: Vec<(u64, Vec<u64>)>, mut rng: Rng) {
+/// Sends all batches, at once or bit by bit; whatever is unclear is sent again under its id.
+async fn send(sender: Input<u64>, batches: Vec<(u64, Vec<u64>)>, broker: Arc<Trouble>, mut rng: Rng) {
     for (batch, items) in batches {
-        while sender.batch(Id::of(batch.to_le_bytes()), items.clone()).await.is_err() {
+        let id = Id::of(batch.to_le_bytes());
+        let bits = rng.chance(0.5);
+        while !bits && sender.batch(id, items.clone()).await.is_err() {
+            time::sleep(Duration::from_millis(1)).await;
+        }
+        while bits && !bit_by_bit(&sender, id, &items, &broker, &mut rng).await {
             time::sleep(Duration::from_millis(1)).await;
         }
         time::sleep(Duration::from_millis(rng.below(30))).await;
     }
+}
+
+/// Whether the batch is closed; where no join waits for it, it is sent at once.
+async fn bit_by_bit(sender: &Input<u64>, id: Id, items: &[u64], broker: &Trouble, rng: &mut Rng) -> bool {
+    let mut batch = match sender.open(id).await {
+        Ok(batch) => batch,
+        Err(error) if error.kind() == Kind::Invalid => return sender.batch(id, items.to_vec()).await.is_ok(),
+        Err(error) => return error.is_conflict(), // it was closed, and the answer was lost
+    };
+    if batch.items() > 0 {
+        broker.hit("batch opened again");
+    }
+    for (bit, items) in (0_u64..).zip(items.chunks(2)) {
+        if batch.add(Id::of(bit.to_le_bytes()), items.to_vec()).await.is_err() {
+            return false;
+        }
+        time::sleep(Duration::from_millis(rng.below(15))).await;
+    }
+    batch.close().await.is_ok()
 }
 
 async fn schedule(seed: Seed, hits: &mut Hits, mut ground: Ground) -> (u64, usize) {
@@ -109,7 +135,7 @@ async fn schedule(seed: Seed, hits: &mut Hits, mut ground: Ground) -> (u64, usiz
     let mut scopes = vec![run(&net, &plan, &broker)];
     let aside = net.scope();
     aside.spawn(readers.clone().read(broker.clone()));
-    let sending = aside.spawn(send(sender, plan.batches.clone().into_iter().collect(), rng.fork()));
+    let sending = aside.spawn(send(sender, plan.batches.clone().into_iter().collect(), broker.clone(), rng.fork()));
     for _ in 0..2 + rng.below(3) {
         time::sleep(Duration::from_millis(rng.below(120))).await;
         if ground.is_disk() && rng.chance(0.75) {
