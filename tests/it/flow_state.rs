@@ -4,14 +4,24 @@ use crate::{
     settling::{Settling, at_once},
     simulated::simulate,
 };
+use bytes::Bytes;
 use seedpod::{
     Error, Kind,
-    base::{Backoff, Seed, sync::Lock, time, time::WallClock},
+    base::{Answer, Backoff, Few, Name, Seed, sync::Lock, time, time::WallClock},
     flow::{Called, Flow, Graph, Run, Sum},
-    queue::{Broker, BrokerExt, DEAD_LETTERS, DeadLetter, Durable, Id, Memory, Publish, Step, Want},
+    queue::{
+        Broker, BrokerExt, DEAD_LETTERS, DeadLetter, Delivery, Durable, Guarantees, Id, Memory, Publish, Receipt,
+        StateWrite, Step, Subscription, Topic, TopicOptions, TopicStats, Want,
+    },
     testing::disk::Platter,
 };
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
+    time::Duration,
+};
 use tokio::sync::Notify;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -20,7 +30,7 @@ const SECOND: Duration = Duration::from_secs(1);
 async fn dead(broker: &dyn Broker, graph: &Graph) -> Vec<(String, Vec<u8>)> {
     let letters = graph.dead_letters().subscription(DEAD_LETTERS);
     let letters = broker.lease(&letters, Want::items(1000).wait(Duration::ZERO)).await.unwrap();
-    let one = |letter: &seedpod::queue::Delivery| {
+    let one = |letter: &Delivery| {
         (DeadLetter::read(&letter.batch.headers).unwrap().reason, letter.bytes(0).unwrap().to_vec())
     };
     letters.iter().map(one).collect()
@@ -145,6 +155,66 @@ async fn two_sources_may_use_the_same_ids() {
     }
     run.until_drained().await.unwrap();
     assert_eq!(run.output::<i128>("sums").unwrap().ready().await.unwrap().last(), Some(&6));
+}
+
+/// Memory in front of which one step waits: the first that changes a row which was written once.
+struct Slow {
+    inner: Memory,
+    waited: AtomicBool,
+}
+
+impl Broker for Slow {
+    fn guarantees(&self) -> Guarantees {
+        self.inner.guarantees()
+    }
+    fn declare<'a>(&'a self, topic: &'a Topic, options: TopicOptions) -> Answer<'a, ()> {
+        self.inner.declare(topic, options)
+    }
+    fn publish(&self, batches: Few<Publish>) -> Answer<'_, Receipt> {
+        self.inner.publish(batches)
+    }
+    fn lease<'a>(&'a self, subscription: &'a Subscription, want: Want) -> Answer<'a, Few<Delivery>> {
+        self.inner.lease(subscription, want)
+    }
+    fn settle(&self, step: Step) -> Answer<'_, ()> {
+        let changes = |write: &StateWrite| write.expect == 1 && write.value.is_some();
+        if step.state.is_empty() || !step.state.iter().all(changes) || self.waited.swap(true, Relaxed) {
+            return self.inner.settle(step);
+        }
+        Answer::later(async move {
+            time::sleep(10 * SECOND).await;
+            self.inner.settle(step).await
+        })
+    }
+    fn load<'a>(&'a self, key: &'a Name) -> Answer<'a, (u64, Bytes)> {
+        self.inner.load(key)
+    }
+    fn inspect<'a>(&'a self, topic: &'a Topic) -> Answer<'a, TopicStats> {
+        self.inner.inspect(topic)
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_late_step_does_not_take_what_was_forgotten_and_made_again_for_what_it_saw() {
+    let mut flow = Flow::new("late");
+    flow.tune(|stage| stage.workers(2));
+    let (one, two) = (flow.source::<String>("one"), flow.source::<String>("two"));
+    one.pair(two, |_| "key", |_| "key", 60 * SECOND).sink("pairs");
+    let broker = Arc::new(Slow { inner: Memory::new(), waited: AtomicBool::new(false) });
+    let run = flow.build().unwrap().on(broker.clone());
+    let (one, two) = (run.input::<String>("one").await.unwrap(), run.input::<String>("two").await.unwrap());
+    let sending = async {
+        for (input, item) in [(&one, "a"), (&one, "b"), (&two, "c"), (&two, "d")] {
+            input.send(Id::of(item), item.to_string()).await.unwrap();
+            time::sleep(SECOND).await; // b is what waits
+        }
+        time::sleep(20 * SECOND).await;
+    };
+    run.run_until(sending).await.unwrap();
+    assert!(broker.waited.load(Relaxed));
+    let pairs = run.output::<(String, String)>("pairs").unwrap().ready().await.unwrap();
+    let pair = |one: &str, two: &str| (one.to_string(), two.to_string());
+    assert_eq!(pairs, [pair("a", "c"), pair("b", "d")]);
 }
 
 /// On a disk the process is charged for what it held when it died: to all of it, for nobody knows who it was.

@@ -4,6 +4,7 @@
 
 mod graph;
 mod ground;
+mod memory;
 mod reader;
 mod trouble;
 
