@@ -6,6 +6,7 @@ use super::{
     fused::Made,
     graph::Plan,
     lineage::{self, Share},
+    mark::Mark,
 };
 use crate::base::Name;
 use crate::queue::{Delivery, FIRST_ID, Id, Json, Payload, Publish, Topic};
@@ -123,14 +124,29 @@ impl Track {
                 }
             } else if self.opens {
                 let begins = range.start == 0;
+                if let Some(Mark::Adds(addition)) = Mark::read(&batch.headers) {
+                    return (lineage::added(addition, batch.payload.len(), range), None);
+                }
                 let shares = lineage::members(batch.id, batch.payload.len(), range);
-                let passing = |left: u64, join: &usize| left.wrapping_sub(lineage::passing(batch.id, *join));
-                let weight = self.inner.iter().fold(lineage::opening(batch.id), passing);
-                let opening = Share { batch: batch.id, weight };
-                return (shares, begins.then(|| Line::new(opening, What::Opened)));
+                return (shares, begins.then(|| self.opened(batch.id)));
             }
         }
         (vec![Share::none(batch.id); range.len()], None)
+    }
+
+    fn opened(&self, batch: Id) -> Line {
+        let passing = |left: u64, join: &usize| left.wrapping_sub(lineage::passing(batch, *join));
+        let weight = self.inner.iter().fold(lineage::opening(batch), passing);
+        Line::new(Share { batch, weight }, What::Opened)
+    }
+
+    /// What the join is told where this message is no item, but opens or closes a batch.
+    pub(super) fn told(&self, delivery: &Delivery) -> Option<Line> {
+        match Mark::read(&delivery.batch.headers).filter(|_| self.opens)? {
+            Mark::Opens(batch) => Some(self.opened(batch)),
+            Mark::Closes(share) => Some(Line::new(share, What::Ended(0))),
+            Mark::Adds(_) => None,
+        }
     }
 
     /// What became of the shares: those of each port, in the order of its items, and the lines for the account.

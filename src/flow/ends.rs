@@ -7,14 +7,16 @@ use std::{fmt, marker::PhantomData, sync::Arc, time::Duration};
 
 /// Sends items into a flow, by one of its sources.
 pub struct Input<T> {
-    broker: Arc<dyn Broker>,
-    topic: Topic,
+    pub(super) broker: Arc<dyn Broker>,
+    pub(super) topic: Topic,
+    /// A join waits for what comes by it.
+    pub(super) joined: bool,
     marker: PhantomData<fn(T)>,
 }
 
 impl<T: Item> Input<T> {
-    pub(super) fn new(broker: Arc<dyn Broker>, topic: Topic) -> Input<T> {
-        Input { broker, topic, marker: PhantomData }
+    pub(super) fn new(broker: Arc<dyn Broker>, topic: Topic, joined: bool) -> Input<T> {
+        Input { broker, topic, joined, marker: PhantomData }
     }
 
     /// Sends one item, under an id that says what it is: the same again is a duplicate. Once this has returned, the item
@@ -26,7 +28,8 @@ impl<T: Item> Input<T> {
         self.broker.send(Publish::new(&self.topic, id, Payload::value(item, Json))).await
     }
 
-    /// Sends items together, under one id: a [`join`](super::Stream::join) waits for all of them.
+    /// Sends items together, under one id: a [`join`](super::Stream::join) waits for all of them. A batch whose items come
+    /// one after the other is [opened](Input::open), and closed.
     ///
     /// # Errors
     /// [`Kind::Invalid`] where there are none; else the broker's, which name the topic.
@@ -98,7 +101,7 @@ impl<T: Item> Output<T> {
 
 impl<T> Clone for Input<T> {
     fn clone(&self) -> Self {
-        Input { broker: self.broker.clone(), topic: self.topic.clone(), marker: PhantomData }
+        Input { broker: self.broker.clone(), topic: self.topic.clone(), joined: self.joined, marker: PhantomData }
     }
 }
 

@@ -61,8 +61,14 @@ pub(super) fn spent(tuning: &Tuning, attempts: Attempts) -> Option<String> {
 }
 
 /// Whether one of them may have killed its worker: they are tried one by one then, so that it takes no others along.
-pub(super) fn is_suspect(attempts: Attempts) -> bool {
-    attempts.lapses >= 2
+pub(super) fn is_suspect(tuning: &Tuning, attempts: Attempts) -> bool {
+    attempts.lapses >= 2 || may_kill(tuning, attempts)
+}
+
+/// Whether one of them may have killed the process, and all that the process held is at its last try: one at a time then,
+/// in the whole process.
+pub(super) fn may_kill(tuning: &Tuning, attempts: Attempts) -> bool {
+    attempts.crashes > 0 && attempts.crashes.saturating_add(1) >= tuning.crashes
 }
 
 #[cfg(test)]
@@ -90,6 +96,8 @@ mod tests {
         assert_eq!(fate(panicked(), Attempts::new(0, 1, 0)), Fate::Reject("it panicked 2 times: oh".into()));
         assert_eq!(spent(&tuning, Attempts::new(9, 1, 3)), None);
         assert!(spent(&tuning, Attempts::new(0, 0, 4)).is_some_and(|why| why.contains("4 times")));
-        assert!(is_suspect(Attempts::new(0, 0, 2)) && !is_suspect(Attempts::new(5, 1, 1)));
+        let suspect = |crashes, lapses| is_suspect(&tuning.crashes(3), Attempts::new(5, crashes, lapses));
+        assert!(suspect(0, 2) && suspect(2, 0) && !suspect(1, 1) && !suspect(0, 0));
+        assert!(!may_kill(&tuning, Attempts::new(0, 0, 9)), "a lost lease kills no process");
     }
 }

@@ -37,6 +37,8 @@ pub(super) struct Mode {
     pub(super) singly: bool,
     /// Somebody counts what came of each item.
     pub(super) counted: bool,
+    /// Which of the stage's inputs it came by.
+    pub(super) input: usize,
 }
 
 /// Work on a delivery that waits for nothing.

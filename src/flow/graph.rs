@@ -242,9 +242,11 @@ impl Graph {
 
     pub(super) fn input<T: Item>(&self, broker: &Arc<dyn Broker>, source: &str) -> Result<Input<T>> {
         let mine = |edge: &&Edge| matches!(&edge.begin, Begin::Source(name) if name.as_str() == source);
-        let edge = self.0.edges.iter().find(mine).ok_or_else(|| self.unknown("source", source))?;
+        let number = self.0.edges.iter().position(|edge| mine(&edge)).ok_or_else(|| self.unknown("source", source))?;
+        let edge = self.0.edges.get(number).ok_or_else(|| self.unknown("source", source))?;
         self.typed::<T>(edge, source)?;
-        Ok(Input::new(broker.clone(), edge.topic.clone()))
+        let joined = self.0.reach.get(number).is_some_and(|joins| !joins.is_empty());
+        Ok(Input::new(broker.clone(), edge.topic.clone(), joined))
     }
 
     /// Whether a broker with these guarantees can run it.

@@ -3,6 +3,7 @@
 use super::{live::Live, part::Part};
 use crate::base::{Error, Kind, Name, Result, Rng};
 use crate::queue::{Codec, Delivery, Id, Postcard, Step};
+use bytes::Bytes;
 use futures::future::BoxFuture;
 use serde::{Serialize, de::DeserializeOwned};
 use std::collections::BTreeMap;
@@ -36,11 +37,36 @@ pub(super) trait Keeper: Send + Sync + 'static {
 pub(super) struct Rows<'a, R> {
     live: &'a Live,
     rows: BTreeMap<Id, (u64, Option<R>)>,
+    /// The versions of the guards, where it has them.
+    guards: Option<BTreeMap<u64, u64>>,
 }
+
+/// How many guards there are.
+const GUARDS: u64 = 16;
 
 impl<'a, R: Serialize + DeserializeOwned + Send> Rows<'a, R> {
     pub(super) fn new(live: &'a Live) -> Self {
-        Rows { live, rows: BTreeMap::new() }
+        Rows { live, rows: BTreeMap::new(), guards: None }
+    }
+
+    /// Rows that are forgotten and made again under the same id. What is made again has the versions of what was before: a
+    /// guard, which is written by every step and never forgotten, tells a step that is late that it is.
+    pub(super) fn guarded(live: &'a Live) -> Self {
+        Rows { guards: Some(BTreeMap::new()), ..Rows::new(live) }
+    }
+
+    fn guard(&self, number: u64) -> Name {
+        Name::from(format!("{}.{}/guard-{number}", self.live.plan.name, self.live.name()))
+    }
+
+    /// Looks at the guard of this row, before the row.
+    async fn meet(&mut self, id: Id) -> Result {
+        let number = id.as_u128() as u64 % GUARDS;
+        if self.guards.as_ref().is_some_and(|guards| !guards.contains_key(&number)) {
+            let (version, _) = self.live.broker.load(&self.guard(number)).await?;
+            self.guards.get_or_insert_default().insert(number, version);
+        }
+        Ok(())
     }
 
     fn key(&self, id: Id) -> Name {
@@ -50,6 +76,7 @@ impl<'a, R: Serialize + DeserializeOwned + Send> Rows<'a, R> {
     /// The row under this id; nothing where there is none.
     pub(super) async fn get(&mut self, id: Id) -> Result<&mut Option<R>> {
         if !self.rows.contains_key(&id) {
+            self.meet(id).await?;
             let key = self.key(id);
             let (version, bytes) = self.live.broker.load(&key).await?;
             let row = match version {
@@ -74,6 +101,9 @@ impl<'a, R: Serialize + DeserializeOwned + Send> Rows<'a, R> {
     where
         Option<R>: Serialize + DeserializeOwned,
     {
+        for (number, version) in self.guards.iter().flatten() {
+            step = step.write(self.guard(*number), *version, Bytes::from_static(b"-"));
+        }
         let keys: Vec<_> = self.rows.keys().map(|id| self.key(*id)).collect();
         for (key, (version, row)) in keys.into_iter().zip(self.rows.into_values()) {
             step = match row {

@@ -56,6 +56,18 @@ pub(super) fn passing(batch: Id, join: usize) -> u64 {
     draw(folded(batch), u64::MAX - 2 - join as u64)
 }
 
+/// What an addition to a batch weighs that is sent bit by bit. What such a batch weighs beside these and its opening, its
+/// closing weighs.
+pub(super) fn addition(batch: Id, number: u64) -> u64 {
+    draw(folded(batch).rotate_left(32), number)
+}
+
+/// The shares of some of the items of an addition that has so many.
+pub(super) fn added(addition: Share, of: u32, range: Range<u32>) -> Vec<Share> {
+    let weights = divided(addition.weight, of).skip(range.start as usize).take(range.len());
+    weights.map(|weight| Share { batch: addition.batch, weight }).collect()
+}
+
 /// The shares of some of the members of a batch that has so many.
 pub(super) fn members(batch: Id, of: u32, range: Range<u32>) -> Vec<Share> {
     let from = folded(batch);
@@ -144,6 +156,22 @@ mod tests {
             let cut = of / 2;
             let parts = [members(batch, of, 0..cut), members(batch, of, cut..of)].concat();
             assert_eq!(parts, all, "however it is cut");
+        }
+    }
+
+    #[test]
+    fn additions_their_opening_and_their_closing_are_the_whole() {
+        for of in [0, 1, 2, 50] {
+            let batch = Id::of(of.to_string());
+            let weights: Vec<_> = (0..of).map(|number| addition(batch, number)).collect();
+            let so_far = sum(weights.iter().copied().chain([opening(batch)]));
+            assert_ne!(so_far, whole(batch), "not before it is closed");
+            for weight in weights {
+                let share = Share { batch, weight };
+                let parts = [added(share, 7, 0..3), added(share, 7, 3..7)].concat();
+                assert_eq!(parts, added(share, 7, 0..7), "however it is cut");
+                assert_eq!(sum(parts.iter().map(|part| part.weight)), weight);
+            }
         }
     }
 

@@ -20,6 +20,7 @@ use crate::pod::Context;
 use crate::queue::{Broker, Charge, Delivery, Headers, Id, Publish, Retry, Subscription, Topic, Want};
 use futures::{StreamExt, future::poll_fn, stream::FuturesUnordered};
 use std::{fmt, pin::Pin, sync::Arc, task::Poll, time::Duration};
+use tokio::sync::{Mutex, OwnedMutexGuard};
 use tokio_util::sync::CancellationToken;
 
 /// Where a stage takes from.
@@ -56,10 +57,14 @@ pub(super) struct Live {
     pub(super) stopping: CancellationToken,
     pub(super) counts: Counts,
     pub(super) context: Option<Context>,
+    /// Who has it tries what may kill the process: one in the whole run.
+    aside: Arc<Mutex<()>>,
 }
 
 /// Between tries to reach a broker.
 pub(super) const RECONNECT: Backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(10));
+/// How long what may kill the process is put off while another such is tried.
+const ASIDE: Duration = Duration::from_millis(100);
 /// After so many turns it lets others run.
 const TURNS: u32 = 32;
 /// How often a step is made anew when another has written the same state.
@@ -72,6 +77,7 @@ impl Live {
         broker: &Arc<dyn Broker>,
         context: Option<Context>,
         stopping: &CancellationToken,
+        aside: &Arc<Mutex<()>>,
     ) -> Option<Live> {
         let stage = plan.stages.get(number)?.clone();
         let mut inputs = Vec::new();
@@ -94,6 +100,7 @@ impl Live {
             ports: ports?,
             atomic: broker.guarantees().atomic_step,
             stopping: stopping.clone(),
+            aside: aside.clone(),
             plan: plan.clone(),
             broker: broker.clone(),
             counts: Counts::default(),
@@ -215,7 +222,9 @@ impl Live {
     async fn handle(&self, input: usize, deliveries: Few<Delivery>, rng: &mut Rng) -> Result {
         let began = time::now();
         let Some(input) = self.inputs.get(input) else { return Ok(()) };
-        let (deliveries, parts) = self.sorted_out(input, deliveries);
+        let (deliveries, told) = self.told(input, deliveries);
+        self.settle_all(input, told, rng).await?;
+        let (deliveries, parts, _alone) = self.sorted_out(input, deliveries);
         self.settle_all(input, parts, rng).await?;
         let mut parts = Vec::new();
         match &self.stage.job {
@@ -288,6 +297,27 @@ impl Live {
         Ok(())
     }
 
+    /// Passes on what is no item, but opens or closes a batch.
+    fn told(&self, input: &LiveInput, deliveries: Few<Delivery>) -> (Few<Delivery>, Vec<Part>) {
+        let tells = |delivery: &Delivery| input.tracks.iter().any(|track| track.told(delivery).is_some());
+        if !deliveries.iter().any(tells) {
+            return (deliveries, Vec::new());
+        }
+        let (mut items, mut parts) = (Few::new(), Vec::new());
+        for delivery in deliveries {
+            let mut part = Part::new(&delivery);
+            for track in &input.tracks {
+                let line = track.told(&delivery);
+                part.step.publishes.extend(line.map(|line| track.publish(self.name(), &delivery, vec![line])));
+            }
+            match part.step.publishes.is_empty() {
+                true => items.push(delivery),
+                false => parts.push(part),
+            }
+        }
+        (items, parts)
+    }
+
     /// Looks which ports are out.
     async fn look_out(&self, outs: &Outs) {
         let closed = outs.closed.closed();
@@ -306,43 +336,56 @@ impl Live {
     }
 
     fn mode(&self, input: &LiveInput) -> Mode {
-        Mode { singly: !self.atomic, counted: !input.tracks.is_empty() }
+        Mode { singly: !self.atomic, counted: !input.tracks.is_empty(), input: input.number }
     }
 
-    /// Gives up what was tried too often; of what may have killed a worker, it keeps one item and gives back the rest.
-    fn sorted_out(&self, input: &LiveInput, deliveries: Few<Delivery>) -> (Few<Delivery>, Vec<Part>) {
-        let unsuspicious =
-            |delivery: &Delivery| delivery.attempts.lapses < 2 && delivery.attempts.crashes < self.stage.tuning.crashes;
+    /// Gives up what was tried too often; of what may have killed a worker, it keeps one item and gives back the rest. What
+    /// may kill the process is kept with the right to be the only such one.
+    fn sorted_out(
+        &self,
+        input: &LiveInput,
+        deliveries: Few<Delivery>,
+    ) -> (Few<Delivery>, Vec<Part>, Option<OwnedMutexGuard<()>>) {
+        let tuning = &self.stage.tuning;
+        let unsuspicious = |delivery: &Delivery| {
+            !fault::is_suspect(tuning, delivery.attempts) && fault::spent(tuning, delivery.attempts).is_none()
+        };
         // what it tells itself, and what others tell it, is never given up
         if input.from != From::Edge || deliveries.iter().all(unsuspicious) {
-            return (deliveries, Vec::new());
+            return (deliveries, Vec::new(), None);
         }
-        let (mut keep, mut parts) = (Few::new(), Vec::new());
+        let (mut keep, mut parts, mut right) = (Few::new(), Vec::new(), None);
         let several = deliveries.len() > 1 || deliveries.iter().any(|delivery| delivery.len() > 1);
         let mut alone = false;
         for delivery in deliveries {
-            if let Some(reason) = fault::spent(&self.stage.tuning, delivery.attempts) {
+            if let Some(reason) = fault::spent(tuning, delivery.attempts) {
                 let faults = (0..delivery.len()).map(|at| (at, Fault::Hopeless(reason.clone()))).collect();
                 let made = Made { faults, ..Made::default() };
                 parts.push(self.part(input, &delivery, made, &mut crate::base::Seed::new(0).rng()));
                 continue;
             }
-            if !several || (!alone && delivery.len() == 1 && fault::is_suspect(delivery.attempts)) {
-                alone = true;
-                keep.push(delivery);
-                continue;
+            let (suspect, kills) =
+                (fault::is_suspect(tuning, delivery.attempts), fault::may_kill(tuning, delivery.attempts));
+            let mut after = Duration::ZERO;
+            if !several || (!alone && delivery.len() == 1 && suspect) {
+                right = if kills { self.aside.clone().try_lock_owned().ok() } else { None };
+                if right.is_some() || !kills {
+                    alone = true;
+                    keep.push(delivery);
+                    continue;
+                }
+                after = ASIDE;
             }
             let mut part = Part::new(&delivery);
-            let singly = fault::is_suspect(delivery.attempts);
-            let back = |items| Retry::new(delivery.lease).items(items).charge(Charge::Nothing);
-            match singly {
+            let back = |items| Retry::new(delivery.lease).items(items).after(after).charge(Charge::Nothing);
+            match suspect {
                 true => part.step.retries.extend((0..delivery.len()).map(|at| back(at..at + 1))),
                 false => part.step.retries.push(back(0..delivery.len())),
             }
             part.retried = delivery.len();
             parts.push(part);
         }
-        (keep, parts)
+        (keep, parts, right)
     }
 
     /// What a delivery comes to: acknowledged with what it became, or in parts tried again and given up.

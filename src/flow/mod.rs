@@ -5,7 +5,7 @@
 //! - [`Flow`]: describes a graph, and checks it — start here
 //! - [`Stream`], [`Edge`]: items on their way; each operator is a method, and a file in `operator`
 //! - [`Graph`], [`Run`], [`Watch`]: checked; on a broker; as it is now
-//! - [`Input`], [`Output`]: who stands outside
+//! - [`Input`], [`OpenBatch`], [`Output`]: who stands outside
 //! - [`Outlets`], [`OnOut`], [`Window`]: which shards are out, and what then; when a window closes
 //! - [`Batch`], [`Joined`], [`OnFailed`]: what a join waits for, and what it says
 //! - [`Reduce`]: what is merged; [`Count`], [`Sum`], [`Mean`], [`MinMax`], [`TopK`], [`Distinct`], [`Histogram`], [`Group`], [`Collect`]
@@ -14,6 +14,7 @@
 //! - [`pipe`]: plain functions by themselves, without a broker
 
 mod account;
+mod cover;
 mod draft;
 mod draw;
 mod ends;
@@ -25,6 +26,8 @@ mod keeper;
 mod lineage;
 mod live;
 mod map_reduce;
+mod mark;
+mod open;
 mod operator;
 mod part;
 mod pipe;
@@ -40,6 +43,7 @@ mod watch;
 pub use ends::{Input, Output};
 pub use graph::{Flow, Graph};
 pub use map_reduce::{Cut, MapReduce, Pairs, Progress, Reduced, Skipped, Words, counting, word_count, words};
+pub use open::OpenBatch;
 pub use operator::{Batch, Called, Explode, Filter, Joined, Map, OnFailed, OnOut, Outlets, Port, Window, port};
 pub use pipe::{Chain, Emit, Item, Pipe, Whole, pipe};
 pub use reduce::{Buckets, Collect, Count, Distinct, Group, Histogram, Mean, MinMax, Reduce, Sum, TopK};

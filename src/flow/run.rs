@@ -150,8 +150,9 @@ impl Run {
             self.only.as_ref().is_none_or(|only| stage.is_some_and(|stage| only.contains(&stage.name)))
         };
         let numbers = (0..plan.stages.len()).filter(here);
+        let aside = Arc::default();
         Ok(numbers
-            .filter_map(|number| Live::new(plan, number, &self.broker, context.cloned(), stopping))
+            .filter_map(|number| Live::new(plan, number, &self.broker, context.cloned(), stopping, &aside))
             .map(Arc::new)
             .collect())
     }
@@ -192,7 +193,11 @@ impl Run {
                         stopping.cancel();
                         ended = ended.and(Err(error));
                     }
-                    None => return ended,
+                    None if told || ended.is_err() => return ended,
+                    None => {
+                        stop.await; // it has no stages: what it does not do, it does until told to stop
+                        return Ok(());
+                    }
                 },
             }
         }

@@ -21,7 +21,9 @@ pub struct Tuning {
     pub hold: Duration,
     /// How often an item may fail before it goes to the dead letters. Default 25, as with Sidekiq, River and Asynq.
     pub attempts: u16,
-    /// How often it may panic. Default 3, as with Sidekiq's poison pills.
+    /// How often it may panic, or its process may die with it in hand, as a broker on disk charges it. Its last try is
+    /// alone, one such item at a time in the whole run: so that an item that kills the process takes no other along.
+    /// Default 3, as with Sidekiq's poison pills.
     pub crashes: u16,
     /// How often its lease may run out, its worker killed. Default 20, as RabbitMQ's delivery limit.
     pub lapses: u16,

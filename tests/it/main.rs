@@ -17,6 +17,8 @@ mod durable;
 mod examples;
 mod fleet;
 mod flow;
+mod flow_open;
+mod flow_state;
 mod http;
 mod jobs;
 #[cfg(target_os = "linux")]

@@ -26,7 +26,8 @@ use std::{
 
 /// What a [`join`](Stream::join) waits for, and what it makes of it.
 ///
-/// A batch is what was sent to a source under one id, and all that came of it.
+/// A batch is what was sent to a source under one id, [at once](crate::flow::Input::batch) or [bit by
+/// bit](crate::flow::Input::open), and all that came of it.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Batch<R> {
     reduce: R,
@@ -86,7 +87,7 @@ impl<In: Item, C: Chain<In, Out: Item>> Stream<In, C> {
     /// Whatever stands between source and join may divide items as it likes: filters, splitters, copiers, explosions,
     /// calls, mergers and other joins, and paths that part and meet again.
     ///
-    /// `within` is counted from when the first stage takes the batch's first item up. A batch that is late fires
+    /// `within` is counted from when the first stage takes the batch's first item up, or learns that it was opened. A batch that is late fires
     /// without what is missing, and says so; what arrives after that goes to the dead letters. The time-out is a
     /// delayed message: it outlives this process where the broker does.
     ///

@@ -210,7 +210,7 @@ impl<A: Item, B: Item> Keeper for Pairs<A, B> {
         rng: &'a mut Rng,
     ) -> BoxFuture<'a, Result<(Vec<Part>, Step)>> {
         Box::pin(async move {
-            let (mut step, mut parts, mut rows) = (Step::new(), Vec::new(), Rows::<Waiting<A, B>>::new(live));
+            let (mut step, mut parts, mut rows) = (Step::new(), Vec::new(), Rows::<Waiting<A, B>>::guarded(live));
             for delivery in deliveries {
                 let mut part = Part::new(delivery);
                 for at in 0..delivery.len() {

@@ -3,13 +3,14 @@
 use crate::base::{Result, Rng};
 use crate::flow::{
     Chain, Edge, Emit, Item, Reduce, Stream,
+    cover::{Cover, Covered, Overlap},
     draft::{Job, Stage},
     fault::Fault,
     fused::{List, Made, Mode, Work, decode, read, words_of},
     keeper::{Keeper, Rows},
     live::{Live, LiveInput},
     part::Part,
-    reduce::{add, merge},
+    reduce::add,
     stream::{Begun, type_of},
 };
 use crate::queue::{Delivery, Id, Json, Need, Payload, Postcard, Publish, Step};
@@ -34,7 +35,9 @@ impl<In: Item, C: Chain<In, Out: Item>> Stream<In, C> {
     /// state. It waits for nothing to be complete: for the result of a batch, [`join`](Stream::join) it.
     ///
     /// # Guarantees
-    /// Each item counts once, whatever crashes. One result goes out for each step that changed the state, in the same
+    /// Each item counts once, whatever crashes: partial results carry which items of which batches are in them, and the
+    /// state knows the last 128 runs of those. A partial result that comes again is passed over; one that covers in part
+    /// what is counted already goes to the dead letters. One result goes out for each step that changed the state, in the same
     /// step; the last one is the result over all.
     ///
     /// # Errors
@@ -72,7 +75,7 @@ impl<In: Item, C: Chain<In, Out: Item>> Stream<In, C> {
         };
         let (draft, mut stage) = begun.stage("combine", at, Job::Now(Arc::new(chain)));
         stage.mixes = true;
-        let inputs = draft.lock().stage(stage, &[("out", 0)], type_of::<R::Partial>());
+        let inputs = draft.lock().stage(stage, &[("out", 0)], type_of::<Covered<R::Partial>>());
         let begun = Begun {
             draft,
             chain: (),
@@ -143,13 +146,18 @@ impl<In: Item, C: Chain<In>, R: Reduce<C::Out>> Combine<In, C, R> {
 
 impl<In: Item, C: Chain<In, Out: Item>, R: Reduce<C::Out>> Work for Combine<In, C, R> {
     /// A partial result that a panic came into is thrown away, and made anew without the culprit.
-    fn run(&self, delivery: &Delivery, _: Mode) -> Made {
+    fn run(&self, delivery: &Delivery, mode: Mode) -> Made {
         let mut made = Made::default();
         loop {
             match self.over(delivery, &made.faults) {
                 Ok(partial) => {
-                    let first = (0..delivery.len()).find(|at| !made.faults.iter().any(|(bad, _)| bad == at));
-                    let batches = partial.map(|partial| (first.unwrap_or(0), Payload::value(partial, Postcard)));
+                    let mut well = (0..delivery.len()).filter(|at| !made.faults.iter().any(|(bad, _)| bad == at));
+                    // what came by different inputs may have been sent under one id
+                    let batch = delivery.batch.id.item(mode.input as u32);
+                    let cover = Cover::of(batch, well.clone().map(|at| delivery.range.start + at));
+                    let covered = partial.map(|value| Covered { cover, value });
+                    let first = well.next().unwrap_or(0);
+                    let batches = covered.map(|covered| (first, Payload::value(covered, Postcard)));
                     made.lists.push(List { batches: batches.into_iter().collect(), counts: Vec::new() });
                     return made;
                 }
@@ -161,6 +169,9 @@ impl<In: Item, C: Chain<In, Out: Item>, R: Reduce<C::Out>> Work for Combine<In, 
         }
     }
 }
+
+/// How many runs of items the state knows to be counted, at most.
+const KNOWN: usize = 128;
 
 /// Partial results to one.
 struct Reducer<T, R> {
@@ -178,32 +189,47 @@ impl<T: Item, R: Reduce<T>> Keeper for Reducer<T, R> {
     ) -> BoxFuture<'a, Result<(Vec<Part>, Step)>> {
         Box::pin(async move {
             let (mut step, mut parts) = (Step::new(), Vec::new());
-            let mut rows = Rows::<R::Partial>::new(live);
+            let mut rows = Rows::<Covered<R::Partial>>::new(live);
             let row = rows.get(Id::of("all")).await?;
             let mut changed = None;
             for delivery in deliveries {
                 let mut part = Part::new(delivery);
                 for at in 0..delivery.len() {
-                    let other = match delivery.get::<R::Partial>(at) {
+                    let other = match delivery.get::<Covered<R::Partial>>(at) {
                         Some(other) => Ok(other.clone()),
-                        None => decode::<R::Partial, Postcard>(delivery, at),
+                        None => decode::<Covered<R::Partial>, Postcard>(delivery, at),
                     };
-                    match other {
-                        Ok(other) => {
-                            merge(&*self.reduce, row, other);
+                    let overlap = other.map(|other| match row {
+                        Some(row) => row.merge(&*self.reduce, other),
+                        None => {
+                            *row = Some(other);
+                            Overlap::Nothing
+                        }
+                    });
+                    let refused = match overlap {
+                        Ok(Overlap::Nothing) => {
                             changed.get_or_insert(delivery.id(at));
+                            continue;
                         }
-                        Err(words) => {
-                            part.add(at, Fault::Hopeless(words).fate(&live.stage.tuning, delivery.attempts, rng))
-                        }
-                    }
+                        Ok(Overlap::Whole) => continue,
+                        Ok(Overlap::Part) => "some of what it covers is counted already".to_string(),
+                        Err(words) => words,
+                    };
+                    part.add(at, Fault::Hopeless(refused).fate(&live.stage.tuning, delivery.attempts, rng));
+                }
+                if let Some(row) = row {
+                    row.cover.trim(KNOWN);
                 }
                 step = part.settle(step);
                 parts.push(part);
             }
             if let (Some(first), Some(topic)) = (changed, live.ports.first()) {
                 let id = Id::derive(live.name(), first, 0, 0);
-                step.publishes.push(Publish::new(topic, id, Payload::value(self.reduce.finish(row.as_ref()), Json)));
+                step.publishes.push(Publish::new(
+                    topic,
+                    id,
+                    Payload::value(self.reduce.finish(row.as_ref().map(|row| &row.value)), Json),
+                ));
                 if let Some(part) = parts.first_mut() {
                     part.made = 1;
                 }

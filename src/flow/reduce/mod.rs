@@ -81,14 +81,6 @@ pub(super) fn add<T, R: Reduce<T> + ?Sized>(reduce: &R, partial: &mut Option<R::
     }
 }
 
-/// Merges what may be nothing yet.
-pub(super) fn merge<T, R: Reduce<T> + ?Sized>(reduce: &R, partial: &mut Option<R::Partial>, other: R::Partial) {
-    match partial {
-        Some(partial) => reduce.merge(partial, other),
-        None => *partial = Some(other),
-    }
-}
-
 /// Keeps nothing.
 impl<T> Reduce<T> for () {
     type Partial = ();

@@ -4,6 +4,14 @@ use super::*;
 use crate::base::{Rng, Seed};
 use std::fmt::Debug;
 
+/// Merges what may be nothing yet.
+fn merge<T, R: Reduce<T> + ?Sized>(reduce: &R, partial: &mut Option<R::Partial>, other: R::Partial) {
+    match partial {
+        Some(partial) => reduce.merge(partial, other),
+        None => *partial = Some(other),
+    }
+}
+
 /// Cuts at random, and merges the parts in either order.
 fn tree<T, R: Reduce<T>>(reduce: &R, items: &[T], rng: &mut Rng) -> Option<R::Partial> {
     if items.len() < 2 || rng.chance(0.1) {
