@@ -49,6 +49,34 @@ pub(super) fn open(value: &RawValue) -> Result<Value<'_>> {
     })
 }
 
+/// Appends this text as a JSON string.
+pub(super) fn quote(out: &mut String, text: &str) {
+    const HEX: &[u8; 16] = b"0123456789abcdef";
+    out.push('"');
+    let mut plain = 0;
+    for (at, byte) in text.bytes().enumerate() {
+        let escape = match byte {
+            b'"' => "\\\"",
+            b'\\' => "\\\\",
+            b'\n' => "\\n",
+            b'\r' => "\\r",
+            b'\t' => "\\t",
+            0..0x20 | 0x7f => "\\u00",
+            _ => continue,
+        };
+        out.push_str(text.get(plain..at).unwrap_or_default());
+        plain = at + 1;
+        out.push_str(escape);
+        if escape.len() == 4 {
+            for half in [byte >> 4, byte & 15] {
+                out.push(HEX.get(usize::from(half)).copied().unwrap_or(b'0').into());
+            }
+        }
+    }
+    out.push_str(text.get(plain..).unwrap_or_default());
+    out.push('"');
+}
+
 impl<'de: 'a, 'a> Deserialize<'de> for Members<'a> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct Each;
@@ -105,5 +133,14 @@ mod tests {
         assert_eq!(told, ["b 1.10", r#"a [1, {"x": null}]"#, "b 123456789012345678901"]);
         let error = document(b"{\n\"a\": nan}").unwrap_err();
         assert!(error.chain().contains("line 2 column"), "{}", error.chain());
+    }
+
+    #[test]
+    fn what_is_quoted_is_read_back() {
+        let all: String = (0..0x300_u32).filter_map(char::from_u32).collect();
+        let mut quoted = String::new();
+        quote(&mut quoted, &all);
+        assert_eq!(serde_json::from_str::<String>(&quoted).unwrap(), all);
+        assert!(quoted.bytes().all(|byte| byte >= 0x20 && byte != 0x7f), "one line");
     }
 }

@@ -1,4 +1,5 @@
 //! Adapters beside applications that know nothing of them.
 
+mod logs;
 mod metrics;
 pub(crate) mod prometheus;
