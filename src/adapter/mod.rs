@@ -5,16 +5,19 @@
 //! behind that feature. It refuses to know where what it makes goes to: who scrapes, ships or probes.
 //!
 //! - [`metrics`]: JSON, StatsD, key-value text → Prometheus: [`MetricsAdapter`] — start here
+//! - [`health`]: text protocols, pages, ports, files, functions → `/healthz`, `/readyz`, gRPC's health: [`HealthAdapter`]
 //! - [`logs`]: plain text, logfmt, access logs, syslog, other JSON, stack traces → JSON lines: [`LogAdapter`]
 //! - [`Lines`]: bytes cut into lines, within a bound
 //!
 //! Each is a container with parameters, and its core is usable alone, without a container.
 
+pub mod health;
 mod json;
 mod lines;
 pub mod logs;
 pub mod metrics;
 
+pub use health::HealthAdapter;
 pub use lines::{Line, Lines};
 pub use logs::LogAdapter;
 pub use metrics::MetricsAdapter;

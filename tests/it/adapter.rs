@@ -1,5 +1,6 @@
 //! Adapters beside applications that know nothing of them.
 
+mod health;
 mod logs;
 mod metrics;
 pub(crate) mod prometheus;
