@@ -7,16 +7,21 @@
 //! - [`metrics`]: JSON, StatsD, key-value text → Prometheus: [`MetricsAdapter`] — start here
 //! - [`health`]: text protocols, pages, ports, files, functions → `/healthz`, `/readyz`, gRPC's health: [`HealthAdapter`]
 //! - [`logs`]: plain text, logfmt, access logs, syslog, other JSON, stack traces → JSON lines: [`LogAdapter`]
+//! - `api` (feature `http`): one HTTP interface made of another: `ApiAdapter`
 //! - [`Lines`]: bytes cut into lines, within a bound
 //!
 //! Each is a container with parameters, and its core is usable alone, without a container.
 
+#[cfg(feature = "http")]
+pub mod api;
 pub mod health;
 mod json;
 mod lines;
 pub mod logs;
 pub mod metrics;
 
+#[cfg(feature = "http")]
+pub use api::ApiAdapter;
 pub use health::HealthAdapter;
 pub use lines::{Line, Lines};
 pub use logs::LogAdapter;

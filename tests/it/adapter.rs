@@ -1,5 +1,6 @@
 //! Adapters beside applications that know nothing of them.
 
+mod api;
 mod health;
 mod logs;
 mod metrics;
