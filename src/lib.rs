@@ -22,6 +22,7 @@
 //! | 3 | [`queue`] | brokers, leases, workers |
 //! | 3 | [`control`] | reconcile: changed keys to calls |
 //! | 4 | [`flow`] | graphs of operators over topics |
+//! | 4 | [`adapter`] | an application's metrics, logs, health and API, as all others have them |
 //! | 5 | [`cluster`] | objects, scheduler, kubelet, controllers, services, DNS |
 //! | beside | [`testing`] | probes, conformance suites, checkers for your own tests |
 //!
@@ -34,6 +35,8 @@
 //! `cargo run --example boutique` runs them all together.
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
+#[cfg(feature = "adapter")]
+pub mod adapter;
 #[cfg(feature = "base")]
 pub mod base;
 #[cfg(feature = "cluster")]

@@ -42,9 +42,13 @@ pub use context::Context;
 pub use handle::{Observer, Pod};
 pub use images::Images;
 pub use log::{LOG_BYTES_MAX, LOG_LINES_MAX, Line};
-pub use probe::{Check, CheckFunction, Probe};
 #[cfg(feature = "serving")]
-pub(crate) use probe::{Outcome as Checked, Prober, ask};
+pub(crate) use probe::ask;
+#[cfg(feature = "adapter")]
+pub(crate) use probe::run as check;
+pub use probe::{Check, CheckFunction, Probe};
+#[cfg(any(feature = "serving", feature = "adapter"))]
+pub(crate) use probe::{Outcome as Checked, Prober};
 pub use resources::Resources;
 pub use restart::RestartPolicy;
 pub use serve::{Serve, serve};

@@ -3,6 +3,9 @@
 use std::{fs, path::PathBuf};
 
 #[allow(dead_code, reason = "a test calls its story, not its main")]
+#[path = "../../examples/adapter.rs"]
+mod adapter;
+#[allow(dead_code, reason = "a test calls its story, not its main")]
 #[path = "../../examples/autoscale.rs"]
 mod autoscale;
 #[allow(dead_code, reason = "a test calls its story, not its main")]
@@ -87,6 +90,11 @@ pub(crate) fn told(name: &str, story: seedpod::Result<String>) {
         fs::write(&path, &story).unwrap();
     }
     assert_eq!(story, fs::read_to_string(&path).unwrap_or_default(), "{}", path.display());
+}
+
+#[test]
+fn adapter_tells_its_story() {
+    told("adapter", adapter::story());
 }
 
 #[test]

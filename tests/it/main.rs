@@ -8,6 +8,7 @@
 )]
 #![allow(clippy::disallowed_macros, reason = "tests may print")]
 
+mod adapter;
 #[cfg(target_os = "linux")]
 mod balancer;
 mod boutique;

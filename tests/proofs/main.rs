@@ -16,6 +16,8 @@ mod flow;
 mod malformed;
 mod net;
 mod pod;
+#[path = "../it/adapter/prometheus.rs"]
+mod prometheus;
 mod queue;
 mod queue_model;
 mod schedule;

@@ -3,6 +3,7 @@
 //!
 //! `SEEDPOD_MALFORMED` says how many of each (2,000 by default); `SEEDPOD_SEED` runs just that one.
 
+mod adapter;
 mod frames;
 mod mutate;
 mod properties;

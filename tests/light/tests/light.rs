@@ -2,10 +2,11 @@
 
 use seedpod::{
     Kind, Result,
+    adapter::{HealthAdapter, LogAdapter, MetricsAdapter, logs::Format},
     control::{self, Next},
     layer::{Request, RetryLayer},
     net::Net,
-    pod::{ContainerSpec, Context, Pod, PodSpec, Probe},
+    pod::{ContainerSpec, Context, Pod, PodSpec, Probe, Volume},
     queue::{Broker, BrokerExt, Id, Memory, Publish, Topic, TopicOptions, Want},
     serving::{Endpoints, Replicas},
     store::{Key, Store},
@@ -51,6 +52,32 @@ async fn a_store_and_its_control_loop() -> Result {
     let pump = control::reconcile(store, step).prefix("originals/");
     pump.run_until(tokio::time::sleep(Duration::from_secs(1))).await?;
     assert_eq!(copies.get("copies/a").map(|entry| entry.value), Some(7));
+    Ok(())
+}
+
+/// Metrics go to a file and logs to the adapter's own; what needs HTTP says which feature that is.
+#[tokio::test(start_paused = true)]
+async fn adapters() -> Result {
+    let (net, volume) = (Net::memory().build(), Volume::memory());
+    volume.write("app.log", "[WARN] slow\n")?;
+    let metrics = MetricsAdapter::to_file("shared", "app.prom", Duration::from_secs(1)).statsd(8125);
+    let spec = PodSpec::new("app")
+        .volume("shared", volume.clone())
+        .container(ContainerSpec::new("metrics", metrics).mount("shared", "/shared"))
+        .container(
+            ContainerSpec::new("logs", LogAdapter::new(Format::plain()).file("shared", "app.log"))
+                .mount("shared", "/shared"),
+        )
+        .container(ContainerSpec::new("http", MetricsAdapter::new(9090)))
+        .container(ContainerSpec::new("health", HealthAdapter::new(8086)));
+    let pod = Pod::start(spec, &net)?;
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    assert!(volume.read("app.prom")?.starts_with(b"# HELP seedpod_adapter_dropped_total"));
+    assert!(pod.logs("logs")[0].text.ends_with(r#""level":"warn","message":"slow"}"#));
+    for container in &pod.status().containers[2..] {
+        let told = format!("{container:?}");
+        assert!(told.contains("needs the feature `http` of seedpod"), "{told}");
+    }
     Ok(())
 }
 
