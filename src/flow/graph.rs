@@ -23,7 +23,7 @@ use std::{any::TypeId, fmt, panic::Location, sync::Arc, time::Duration};
 /// [atomic steps](crate::queue::Guarantees::atomic_step), each item leaves each stage exactly once, or goes to the dead
 /// letters `<flow>.dead` with the reason. Elsewhere outputs are published under ids that say where they came from, then
 /// the input is acknowledged: what is published again is a duplicate within the topic's window, and [`Graph::check`]
-/// refuses a broker whose window is too short.
+/// refuses a broker whose window is too short, unless an [`inbox`](super::Stream::inbox) stands at every end.
 ///
 /// # Not guaranteed
 /// That a function or a call runs once for an item. The order of items.
@@ -177,6 +177,27 @@ pub(super) struct Plan {
     pub(super) reach: Vec<Vec<usize>>,
 }
 
+impl Plan {
+    /// The sinks that lie behind this stage.
+    fn sinks(&self, stage: &Stage) -> Vec<&Name> {
+        let (mut sinks, mut next, mut seen) = (Vec::new(), vec![stage], vec![false; self.edges.len()]);
+        while let Some(stage) = next.pop() {
+            for port in &stage.ports {
+                let (Some(edge), Some(seen)) = (self.edges.get(port.edge), seen.get_mut(port.edge)) else { continue };
+                if std::mem::replace(seen, true) {
+                    continue;
+                }
+                match &edge.end {
+                    End::Sink(name) => sinks.push(name),
+                    End::Stage(stage) => next.extend(self.stages.get(*stage)),
+                    End::Nowhere => {}
+                }
+            }
+        }
+        sinks
+    }
+}
+
 /// A [`Flow`] that was built; clones share.
 #[derive(Clone)]
 pub struct Graph(pub(super) Arc<Plan>);
@@ -262,14 +283,19 @@ impl Graph {
                 lacks.push(format!("{}: {}", place(), error.message()));
             }
             let horizon = stage.tuning.horizon();
-            if !guarantees.atomic_step && !stage.ports.is_empty() && !guarantees.has(Need::Dedup(horizon)) {
-                let window = guarantees.dedup.map_or("none".into(), |most| format!("at most {} s", most.as_secs()));
+            if guarantees.atomic_step || guarantees.has(Need::Dedup(horizon)) {
+                continue;
+            }
+            let window = guarantees.dedup.map_or("none".into(), |most| format!("at most {} s", most.as_secs()));
+            let sinks: Vec<_> = self.0.sinks(stage).into_iter().map(|name| format!("{:?}", name.as_str())).collect();
+            if !sinks.is_empty() {
                 lacks.push(format!(
-                    "{}: the broker {} has no atomic steps, and what this publishes may be published again for {} s: \
-                     it needs ids to be known for that long ({window})",
+                    "{}: the broker {} has no atomic steps, and what this publishes may be published again for {} s: it \
+                     needs ids to be known for that long ({window}), or an inbox at its end instead of the sink {}",
                     place(),
                     guarantees.name,
-                    horizon.as_secs()
+                    horizon.as_secs(),
+                    sinks.join(", ")
                 ));
             }
         }
@@ -292,7 +318,10 @@ impl Graph {
             options.dedup = match &edge.begin {
                 Begin::Source(_) => guarantees.dedup.map(|most| most.min(SOURCE_WINDOW)),
                 Begin::Port(..) if guarantees.atomic_step => None,
-                Begin::Port(stage, _) => plan.stages.get(*stage).map(|stage| stage.tuning.horizon()),
+                Begin::Port(stage, _) => {
+                    let horizon = plan.stages.get(*stage).map(|stage| stage.tuning.horizon());
+                    horizon.filter(|horizon| guarantees.has(Need::Dedup(*horizon)))
+                }
             };
             broker.declare(&edge.topic, options).await?;
         }

@@ -6,6 +6,7 @@
 //! - [`Stream`], [`Edge`]: items on their way; each operator is a method, and a file in `operator`
 //! - [`Graph`], [`Run`], [`Watch`]: checked; on a broker; as it is now
 //! - [`Input`], [`OpenBatch`], [`Output`]: who stands outside
+//! - [`Inbox`], [`TopicInbox`]: a sink with a transaction of its own; [`outbox`](Stream::outbox): what is done outside
 //! - [`Outlets`], [`OnOut`], [`Window`]: which shards are out, and what then; when a window closes
 //! - [`Batch`], [`Joined`], [`OnFailed`]: what a join waits for, and what it says
 //! - [`Reduce`]: what is merged; [`Count`], [`Sum`], [`Mean`], [`MinMax`], [`TopK`], [`Distinct`], [`Histogram`], [`Group`], [`Collect`]
@@ -44,7 +45,10 @@ pub use ends::{Input, Output};
 pub use graph::{Flow, Graph};
 pub use map_reduce::{Cut, MapReduce, Pairs, Progress, Reduced, Skipped, Words, counting, word_count, words};
 pub use open::OpenBatch;
-pub use operator::{Batch, Called, Explode, Filter, Joined, Map, OnFailed, OnOut, Outlets, Port, Window, port};
+pub use operator::{
+    Applied, Batch, Called, Explode, Filter, Inbox, Joined, Map, OnFailed, OnOut, Outlets, Port, TopicInbox, Window,
+    port,
+};
 pub use pipe::{Chain, Emit, Item, Pipe, Whole, pipe};
 pub use reduce::{Buckets, Collect, Count, Distinct, Group, Histogram, Mean, MinMax, Reduce, Sum, TopK};
 pub use run::Run;

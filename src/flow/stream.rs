@@ -19,7 +19,8 @@ use std::{any::TypeId, fmt, marker::PhantomData, panic::Location, sync::Arc};
 /// | several to one | [`merge`](Stream::merge) |
 /// | a batch to one; two streams by key | [`join`](Stream::join), [`pair`](Stream::pair) |
 /// | all to one, as it comes; lists | [`reduce`](Stream::reduce), [`window`](Stream::window) |
-/// | the end | [`sink`](Stream::sink), [`discard`](Stream::discard) |
+/// | what is done outside | [`outbox`](Stream::outbox) |
+/// | the end | [`sink`](Stream::sink), [`inbox`](Stream::inbox), [`discard`](Stream::discard) |
 ///
 /// `In` is what its stage takes from its edge, `C` the functions since then: a stage runs them over a whole batch, composed
 /// while compiling. [`edge`](Stream::edge) ends the stage, so that the type is [`Edge`].
@@ -63,6 +64,11 @@ impl<In, C> Stream<In, C> {
     #[track_caller]
     pub fn named(mut self, name: impl Into<Name>) -> Self {
         self.name = Some((name.into(), Location::caller()));
+        self
+    }
+
+    pub(super) fn named_at(mut self, name: Name, at: Place) -> Self {
+        self.name = Some((name, at));
         self
     }
 
@@ -148,6 +154,12 @@ impl<In: Item, C: Chain<In, Out: Item>> Stream<In, C> {
         let (name, tuning) = (self.name.take(), self.tuning);
         let (draft, inputs) = self.into_edges(at);
         Begun { draft, chain: (), operators: Vec::new(), inputs, name, tuning }
+    }
+
+    /// The same, as a stream.
+    pub(super) fn recorded(self, at: Place) -> Edge<C::Out> {
+        let Begun { draft, operators, inputs, name, tuning, .. } = self.after_edge(at);
+        Stream { draft, inputs, weight: 1, chain: Whole, operators, name, tuning, marker: PhantomData }
     }
 
     pub(super) fn begun(self) -> Begun<C> {

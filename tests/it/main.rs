@@ -18,6 +18,7 @@ mod durable;
 mod examples;
 mod fleet;
 mod flow;
+mod flow_ends;
 mod flow_open;
 mod flow_state;
 mod http;

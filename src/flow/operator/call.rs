@@ -3,7 +3,7 @@
 use crate::base::{BoxError, Error, Kind, Result};
 use crate::flow::{
     Chain, Edge, Emit, Item, Stream,
-    draft::Job,
+    draft::{Job, Place, Shared},
     fault::Fault,
     fused::{List, Made, Mode, read, words_of},
     stream::{Begun, type_of},
@@ -41,7 +41,9 @@ impl<In: Item, C: Chain<In, Out: Item>> Stream<In, C> {
     ///
     /// # Not guaranteed
     /// One call per item: it is called again when its worker dies, or when another item of its delivery had to wait for
-    /// room. Do what you do under [`Called::id`].
+    /// room. Do what you do under [`Called::id`], or record first what is to be done, by an [`outbox`](Stream::outbox).
+    /// Where steps are not atomic, the first answer counts; but a call that went well, was not acknowledged, and fails for
+    /// good when it is tried again, leaves a dead letter beside what it made.
     ///
     /// ```
     /// use seedpod::flow::{Called, Flow};
@@ -71,15 +73,33 @@ impl<In: Item, C: Chain<In, Out: Item>> Stream<In, C> {
         S::Future: Send,
     {
         let at = Location::caller();
+        let (draft, edges) = self.calls("call", at, service, &[("out", 0)]);
+        Edge::at_edges(draft, edges.into_iter().map(|edge| (edge, 1)).collect())
+    }
+
+    /// A stage that calls a service for each item; the edges that leave it.
+    pub(in crate::flow) fn calls<S, U>(
+        self,
+        operator: &'static str,
+        at: Place,
+        service: S,
+        ports: &[(&str, usize)],
+    ) -> (Shared, Vec<usize>)
+    where
+        U: Item,
+        S: Service<Called<C::Out>, Response = U> + Clone + Send + Sync + 'static,
+        S::Error: Into<BoxError> + 'static,
+        S::Future: Send,
+    {
         let Begun { draft, chain, operators, inputs, name, tuning } = self.begun();
         let marker = PhantomData::<fn(&In)>;
         let job = Job::Later(Arc::new(Calls { chain, service, concurrency: tuning.concurrency, marker }));
         let begun = Begun { draft, chain: (), operators, inputs, name, tuning };
-        let (draft, mut stage) = begun.stage("call", at, job);
+        let (draft, mut stage) = begun.stage(operator, at, job);
         // what is leased is worked on at once, so that no lease waits for its turn
         stage.tuning.batch = stage.tuning.batch.min(tuning.concurrency as u32);
-        let edges = draft.lock().stage(stage, &[("out", 0)], type_of::<U>());
-        Edge::at_edges(draft, edges.into_iter().map(|edge| (edge, 1)).collect())
+        let edges = draft.lock().stage(stage, ports, type_of::<U>());
+        (draft, edges)
     }
 }
 
